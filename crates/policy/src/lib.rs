@@ -1,0 +1,25 @@
+//! A Qwen3-shaped policy: Hugging Face folders in and out, sampling with a K/V cache, learning.
+//!
+//! [`Policy`] implements rollout's `Sampler`, `Scorer` and `Learner`. It knows nothing of problems,
+//! rewards or objectives: what it is told is tokens, and one coefficient per completion token.
+//!
+//! Two implementations of the same decoder live here. `host` computes on plain slices, without a graph,
+//! and serves sampling and scoring; `model` is a graph of tensors and serves learning. Each is tested
+//! against the other and both against transformers.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
+
+mod checkpoint;
+mod config;
+mod host;
+mod learner;
+mod model;
+mod optimizer;
+mod policy;
+mod weights;
+
+pub use checkpoint::{OpenPolicyError, ReadWeightsError, WriteWeightsError};
+pub use config::{ConfigError, ModelConfig, ShapeError};
+pub use optimizer::AdamW;
+pub use policy::{Policy, PolicyOptions};
+pub use weights::{NamedTensor, Weights};

@@ -1,0 +1,121 @@
+//! The whole decoder: tokens in, logits of chosen positions out.
+
+use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
+
+use crate::model::attention::{Attention, Positions};
+use crate::model::feed_forward::FeedForward;
+use crate::model::norm::RmsNorm;
+use crate::{ModelConfig, Weights};
+
+/// A model whose parameters are leaves of the graph.
+#[derive(Clone, Debug)]
+pub(crate) struct Decoder {
+    config: ModelConfig,
+    device: Device,
+    /// Every parameter once, in the order of the weights.
+    leaves: Vec<Tensor<2>>,
+    embedding: Tensor<2>,
+    layers: Vec<Layer>,
+    norm: RmsNorm,
+    head: Tensor<2>,
+}
+
+/// Sequences filled up to one length, and the positions whose logits are wanted.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Batch {
+    /// `sequences · length` tokens.
+    pub(crate) tokens: Vec<i32>,
+    pub(crate) sequences: usize,
+    pub(crate) length: usize,
+    /// Indices into `tokens`.
+    pub(crate) picks: Vec<i32>,
+}
+
+#[derive(Clone, Debug)]
+struct Layer {
+    input_norm: RmsNorm,
+    attention: Attention,
+    feed_norm: RmsNorm,
+    feed_forward: FeedForward,
+}
+
+impl Decoder {
+    /// Makes leaves of the weights on `device`, which decides whether a graph is kept.
+    pub(crate) fn new(config: &ModelConfig, weights: &Weights, device: &Device) -> Decoder {
+        let leaves: Vec<Tensor<2>> = weights
+            .tensors
+            .iter()
+            .map(|tensor| {
+                let shape = match tensor.shape[..] {
+                    [rows, columns] => [rows, columns],
+                    _ => [1, tensor.values.len()],
+                };
+                Tensor::from_data(TensorData::new(tensor.values.clone(), shape), device).require_grad()
+            })
+            .collect();
+        let leaf = |name: &str| leaves[weights.position(name)].clone();
+        let norm = |name: &str| RmsNorm { weight: leaf(name), epsilon: config.rms_norm_eps };
+        let layers = (0..config.num_hidden_layers)
+            .map(|layer| {
+                let name = |part: &str| format!("model.layers.{layer}.{part}.weight");
+                Layer {
+                    input_norm: norm(&name("input_layernorm")),
+                    attention: Attention {
+                        query: leaf(&name("self_attn.q_proj")),
+                        key: leaf(&name("self_attn.k_proj")),
+                        value: leaf(&name("self_attn.v_proj")),
+                        output: leaf(&name("self_attn.o_proj")),
+                        query_norm: norm(&name("self_attn.q_norm")),
+                        key_norm: norm(&name("self_attn.k_norm")),
+                    },
+                    feed_norm: norm(&name("post_attention_layernorm")),
+                    feed_forward: FeedForward {
+                        gate: leaf(&name("mlp.gate_proj")),
+                        up: leaf(&name("mlp.up_proj")),
+                        down: leaf(&name("mlp.down_proj")),
+                    },
+                }
+            })
+            .collect();
+        let embedding = leaf("model.embed_tokens.weight");
+        let head = if config.tie_word_embeddings { embedding.clone() } else { leaf("lm_head.weight") };
+        let norm = norm("model.norm.weight");
+        Decoder { config: config.clone(), device: device.clone(), embedding, layers, norm, head, leaves }
+    }
+
+    /// Logits of the picked positions: `[picks, vocabulary]`.
+    pub(crate) fn forward(&self, batch: &Batch) -> Tensor<2> {
+        let indices = |values: &[i32]| {
+            Tensor::<1, Int>::from_data(TensorData::new(values.to_vec(), [values.len()]), &self.device)
+        };
+        let positions = Positions::new(&self.config, batch.sequences, batch.length, &self.device);
+        let mut x = self.embedding.clone().select(0, indices(&batch.tokens));
+        for layer in &self.layers {
+            let attended = layer.attention.forward(layer.input_norm.forward(x.clone()), &self.config, &positions);
+            x = x + attended;
+            let fed = layer.feed_forward.forward(layer.feed_norm.forward(x.clone()));
+            x = x + fed;
+        }
+        // Only what is asked for goes through the vocabulary, by far the widest matrix.
+        let x = self.norm.forward(x.select(0, indices(&batch.picks)));
+        x.matmul(self.head.clone().transpose())
+    }
+
+    /// Back from `∂loss/∂logits` (`[picks, vocabulary]`, row by row) to every parameter.
+    pub(crate) fn backward(&self, logits: Tensor<2>, slopes: Vec<f32>) -> Gradients {
+        let slopes = Tensor::from_data(TensorData::new(slopes, logits.dims()), &self.device);
+        (logits * slopes).sum().backward()
+    }
+
+    /// Adds the gradients to `sums`, one list per parameter.
+    pub(crate) fn add_gradients(&self, gradients: &mut Gradients, sums: &mut [Vec<f32>]) {
+        for (leaf, sum) in self.leaves.iter().zip(sums) {
+            let Some(gradient) = leaf.grad_remove(gradients) else { continue };
+            let data = gradient.into_data();
+            let values = data.as_slice::<f32>().expect("the graph is computed in f32");
+            for (sum, value) in sum.iter_mut().zip(values) {
+                *sum += value;
+            }
+        }
+    }
+}

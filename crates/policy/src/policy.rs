@@ -1,0 +1,260 @@
+//! A policy: weights, their optimizer, and the packed copies that sampling and scoring run on.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::tensor::Device;
+use toehold_rollout::{
+    Completion, LearnError, Learner, PolicyVersion, SampleError, SampleRequest, Sampler, ScoreError, Scorer,
+    StepStats, TokenScores, Trace,
+};
+
+use crate::checkpoint::{self, OpenPolicyError, ReadWeightsError, WriteWeightsError};
+use crate::config::ShapeError;
+use crate::host::{self, Engine};
+use crate::learner::{self, GradientSums};
+use crate::model::Decoder;
+use crate::optimizer::{AdamW, OptimizerState, zeros_like};
+use crate::{ModelConfig, Weights};
+
+/// How a policy computes; nothing here changes what its weights mean.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PolicyOptions {
+    /// Threads for sampling, scoring and learning; all of the machine's where none is given.
+    pub threads: Option<usize>,
+    /// The optimizer of [`Learner::step`].
+    pub optimizer: AdamW,
+    /// Positions of one micro-batch while learning; memory grows with it.
+    pub micro_batch_tokens: usize,
+    /// Sequences that are decoded at the same time; memory for keys and values grows with it.
+    pub sequences: usize,
+}
+
+impl Default for PolicyOptions {
+    fn default() -> PolicyOptions {
+        PolicyOptions { threads: None, optimizer: AdamW::default(), micro_batch_tokens: 2048, sequences: 256 }
+    }
+}
+
+/// A Qwen3 decoder that is sampled from, scored with and trained.
+///
+/// The sampler uses the weights of the last [`publish`](Learner::publish) (at first those it was made
+/// with); the scorer and the learner use the current ones.
+#[derive(Debug)]
+pub struct Policy {
+    config: ModelConfig,
+    options: PolicyOptions,
+    weights: Weights,
+    optimizer: OptimizerState,
+    gradient: GradientSums,
+    version: PolicyVersion,
+    published: Arc<Engine>,
+    /// Made from the current weights when they are first needed after a step.
+    current: Option<Arc<Engine>>,
+    decoder: Option<Decoder>,
+}
+
+impl Policy {
+    /// Opens a Hugging Face folder: `config.json` and safetensors.
+    ///
+    /// # Errors
+    /// When a file is missing or broken, or the model is one that is not computed here.
+    pub fn open(dir: &Path, options: PolicyOptions) -> Result<Policy, OpenPolicyError> {
+        let config = ModelConfig::read(&dir.join("config.json"))?;
+        let weights = checkpoint::read_folder(dir, &config)?;
+        Ok(Policy::from_weights(config, weights, options))
+    }
+
+    /// A policy with random weights; the same seed gives the same bits.
+    ///
+    /// # Errors
+    /// When the config's numbers do not fit each other.
+    pub fn random(config: &ModelConfig, seed: u64, options: PolicyOptions) -> Result<Policy, ShapeError> {
+        config.check()?;
+        Ok(Policy::from_weights(config.clone(), Weights::random(config, seed), options))
+    }
+
+    /// Writes `config.json`, `generation_config.json` and `model.safetensors` with the current weights
+    /// into `dir`, which exists. The tokenizer's files are the caller's.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn save_folder(&self, dir: &Path) -> Result<(), WriteWeightsError> {
+        checkpoint::write_whole(&dir.join("config.json"), self.config.to_json().as_bytes())?;
+        let generation = self.config.generation_json();
+        checkpoint::write_whole(&dir.join("generation_config.json"), generation.as_bytes())?;
+        let tensors = self.weights.tensors.iter();
+        checkpoint::write_file(
+            &dir.join("model.safetensors"),
+            tensors.map(|tensor| (tensor.name.clone(), &tensor.shape[..], &tensor.values[..])),
+            0,
+        )
+    }
+
+    /// A second policy with the current weights and a fresh optimizer.
+    pub fn fork(&self) -> Policy {
+        Policy::from_weights(self.config.clone(), self.weights.clone(), self.options.clone())
+    }
+
+    /// The model's shape.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// How it computes.
+    pub fn options(&self) -> &PolicyOptions {
+        &self.options
+    }
+
+    /// The current weights.
+    pub fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    /// The gradient accumulated since the last step, one list per tensor of
+    /// [`weights`](Self::weights).
+    pub fn gradient(&self) -> &[Vec<f32>] {
+        &self.gradient
+    }
+
+    fn from_weights(config: ModelConfig, weights: Weights, options: PolicyOptions) -> Policy {
+        let published = Arc::new(Engine::new(&config, &weights));
+        Policy {
+            optimizer: OptimizerState::new(&weights),
+            gradient: zeros_like(&weights),
+            version: weights.version(),
+            current: Some(published.clone()),
+            decoder: None,
+            config,
+            options,
+            weights,
+            published,
+        }
+    }
+
+    fn threads(&self) -> usize {
+        let machine = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.options.threads.unwrap_or_else(machine).max(1)
+    }
+
+    /// The packed current weights.
+    fn engine(&mut self) -> Arc<Engine> {
+        let make = || Arc::new(Engine::new(&self.config, &self.weights));
+        self.current.get_or_insert_with(make).clone()
+    }
+
+    fn clear_gradient(&mut self) {
+        for sum in &mut self.gradient {
+            sum.fill(0.0);
+        }
+    }
+}
+
+impl Sampler for Policy {
+    fn version(&self) -> PolicyVersion {
+        self.version.clone()
+    }
+
+    fn sample(
+        &mut self,
+        requests: &[SampleRequest],
+        done: &mut dyn FnMut(usize, Completion) -> ControlFlow<()>,
+    ) -> Result<(), SampleError> {
+        host::sample(&self.published, requests, self.options.sequences, self.threads(), done)
+    }
+}
+
+impl Scorer for Policy {
+    fn score(&mut self, traces: &[&Trace]) -> Result<Vec<TokenScores>, ScoreError> {
+        learner::check(&self.config, traces)?;
+        Ok(host::score(&*self.engine(), traces, self.threads()))
+    }
+}
+
+impl Learner for Policy {
+    /// On an error the whole accumulated gradient is discarded.
+    fn accumulate(
+        &mut self,
+        traces: &[&Trace],
+        coefficients: &mut dyn FnMut(usize, &TokenScores) -> Vec<f32>,
+    ) -> Result<(), LearnError> {
+        learner::check(&self.config, traces)?;
+        let (budget, threads) = (self.options.micro_batch_tokens, self.threads());
+        let device = Device::flex().autodiff();
+        let make = || Decoder::new(&self.config, &self.weights, &device);
+        let decoder = self.decoder.get_or_insert_with(make);
+        let result = learner::accumulate(decoder, traces, coefficients, budget, threads, &mut self.gradient);
+        if result.is_err() {
+            self.clear_gradient();
+        }
+        result
+    }
+
+    /// On an error the accumulated gradient is discarded, too.
+    fn step(&mut self, rate: f64) -> Result<StepStats, LearnError> {
+        let stats = self.optimizer.step(&mut self.weights, &self.gradient, rate, &self.options.optimizer);
+        self.clear_gradient();
+        if stats.is_ok() {
+            self.current = None;
+            self.decoder = None;
+        }
+        stats
+    }
+
+    fn publish(&mut self) -> Result<PolicyVersion, LearnError> {
+        self.published = self.engine();
+        self.version = self.weights.version();
+        Ok(self.version.clone())
+    }
+
+    /// Writes the model folder and `optimizer.safetensors`. A gradient that was not applied yet is not
+    /// written.
+    fn save(&self, dir: &Path) -> Result<(), LearnError> {
+        let error = |error: WriteWeightsError| checkpoint_error(dir, &error);
+        self.save_folder(dir).map_err(error)?;
+        let lists = state_names().into_iter().zip(state_lists(&self.optimizer));
+        let tensors = lists.flat_map(|(kind, lists)| {
+            let pairs = self.weights.tensors.iter().zip(lists);
+            pairs.map(move |(tensor, values)| (format!("{kind}.{}", tensor.name), &tensor.shape[..], &values[..]))
+        });
+        checkpoint::write_file(&dir.join("optimizer.safetensors"), tensors, self.optimizer.steps).map_err(error)
+    }
+
+    /// Publishes what it read; an accumulated gradient is discarded.
+    fn restore(&mut self, dir: &Path) -> Result<(), LearnError> {
+        let error = |error: ReadWeightsError| checkpoint_error(dir, &error);
+        let weights = checkpoint::read_folder(dir, &self.config).map_err(error)?;
+        let expected = Weights::expected(&self.config);
+        let named = state_names().into_iter().flat_map(|kind| {
+            expected.iter().map(move |(name, shape)| (format!("{kind}.{name}"), shape.clone()))
+        });
+        let path = dir.join("optimizer.safetensors");
+        let (state, steps) = checkpoint::read_exactly(&path, named.collect()).map_err(error)?;
+        let mut lists = state.tensors.into_iter().map(|tensor| tensor.values);
+        let [first, second, mean, square] =
+            state_names().map(|_| lists.by_ref().take(expected.len()).collect::<Vec<_>>());
+        let options = std::mem::take(&mut self.options);
+        *self = Policy::from_weights(self.config.clone(), weights, options);
+        self.optimizer = OptimizerState { steps, first, second, mean, square };
+        Ok(())
+    }
+
+    /// Every number of the model: matrices, norms and embeddings, tied embeddings once.
+    fn parameter_count(&self) -> u64 {
+        self.weights.count()
+    }
+}
+
+/// Names of the optimizer's four lists in its file.
+fn state_names() -> [&'static str; 4] {
+    ["first", "second", "mean", "square"]
+}
+
+fn state_lists(state: &OptimizerState) -> [&Vec<Vec<f32>>; 4] {
+    [&state.first, &state.second, &state.mean, &state.square]
+}
+
+fn checkpoint_error(dir: &Path, error: &dyn std::error::Error) -> LearnError {
+    LearnError::Checkpoint { dir: dir.into(), reason: error.to_string() }
+}

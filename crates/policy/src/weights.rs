@@ -1,0 +1,145 @@
+//! The weights on the host: one list of named `f32` tensors, in the order of their names.
+//!
+//! This list is the truth; the tensors of the learning graph and the packed matrices of the sampler are
+//! made from it. A policy's version is a hash of exactly this list, so the order and the names (those
+//! of Hugging Face checkpoints) are part of what a version means.
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use toehold_rollout::PolicyVersion;
+
+use crate::ModelConfig;
+
+/// One tensor of a checkpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamedTensor {
+    /// Its name in the checkpoint.
+    pub name: String,
+    /// Rows first; a matrix is `[output, input]`.
+    pub shape: Vec<usize>,
+    /// Row by row, as many as the shape says.
+    pub values: Vec<f32>,
+}
+
+/// All tensors of a model, sorted by name, each name once.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weights {
+    /// The tensors.
+    pub tensors: Vec<NamedTensor>,
+}
+
+impl Weights {
+    /// Names and shapes of a model, sorted by name.
+    pub fn expected(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
+        let width = config.hidden_size;
+        let mut expected = vec![
+            ("model.embed_tokens.weight".to_owned(), vec![config.vocab_size, width]),
+            ("model.norm.weight".to_owned(), vec![width]),
+        ];
+        if !config.tie_word_embeddings {
+            expected.push(("lm_head.weight".to_owned(), vec![config.vocab_size, width]));
+        }
+        for layer in 0..config.num_hidden_layers {
+            let parts: [(&str, Vec<usize>); 11] = [
+                ("input_layernorm", vec![width]),
+                ("self_attn.q_proj", vec![config.query_width(), width]),
+                ("self_attn.k_proj", vec![config.key_value_width(), width]),
+                ("self_attn.v_proj", vec![config.key_value_width(), width]),
+                ("self_attn.o_proj", vec![width, config.query_width()]),
+                ("self_attn.q_norm", vec![config.head_dim]),
+                ("self_attn.k_norm", vec![config.head_dim]),
+                ("post_attention_layernorm", vec![width]),
+                ("mlp.gate_proj", vec![config.intermediate_size, width]),
+                ("mlp.up_proj", vec![config.intermediate_size, width]),
+                ("mlp.down_proj", vec![width, config.intermediate_size]),
+            ];
+            for (part, shape) in parts {
+                expected.push((format!("model.layers.{layer}.{part}.weight"), shape));
+            }
+        }
+        expected.sort();
+        expected
+    }
+
+    /// Random weights: norms 1, everything else normal with deviation `initializer_range`, the two
+    /// projections back into the residual stream smaller by `√(2 · layers)` so that its size at the
+    /// start does not grow with depth. The same seed gives the same bits everywhere.
+    pub fn random(config: &ModelConfig, seed: u64) -> Weights {
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&seed.to_le_bytes());
+        let mut rng = ChaCha8Rng::from_seed(key);
+        let depth = (2.0 * config.num_hidden_layers as f64).sqrt();
+        let tensors = Weights::expected(config)
+            .into_iter()
+            .map(|(name, shape)| {
+                let count = shape.iter().product();
+                let is_norm = shape.len() == 1;
+                let into_residual = name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight");
+                let deviation = config.initializer_range / if into_residual { depth } else { 1.0 };
+                let values = if is_norm { vec![1.0; count] } else { normal(&mut rng, count, deviation) };
+                NamedTensor { name, shape, values }
+            })
+            .collect();
+        Weights { tensors }
+    }
+
+    /// The values of one tensor.
+    ///
+    /// # Panics
+    /// When there is none of that name: every list is checked against
+    /// [`expected`](Self::expected) when it is made.
+    pub(crate) fn values(&self, name: &str) -> &[f32] {
+        &self.tensors[self.position(name)].values
+    }
+
+    /// Where one tensor stands in the list; panics as [`values`](Self::values).
+    pub(crate) fn position(&self, name: &str) -> usize {
+        self.tensors
+            .binary_search_by(|tensor| tensor.name.as_str().cmp(name))
+            .expect("every list of weights has exactly the model's names")
+    }
+
+    /// Numbers in all tensors together; tied embeddings are one tensor.
+    pub fn count(&self) -> u64 {
+        self.tensors.iter().map(|tensor| tensor.values.len() as u64).sum()
+    }
+
+    /// The name of these weights: 16 hexadecimal digits of a hash over name, shape and bits of every
+    /// tensor, in the order of the names.
+    pub fn version(&self) -> PolicyVersion {
+        let mut hasher = blake3::Hasher::new();
+        let mut bytes = Vec::new();
+        for tensor in &self.tensors {
+            hasher.update(&(tensor.name.len() as u64).to_le_bytes());
+            hasher.update(tensor.name.as_bytes());
+            hasher.update(&(tensor.shape.len() as u64).to_le_bytes());
+            for &side in &tensor.shape {
+                hasher.update(&(side as u64).to_le_bytes());
+            }
+            bytes.clear();
+            bytes.extend(tensor.values.iter().flat_map(|value| value.to_le_bytes()));
+            hasher.update(&bytes);
+        }
+        PolicyVersion { weights: hasher.finalize().to_hex()[..16].to_owned() }
+    }
+}
+
+/// Normal numbers by Box and Muller's method, in `f64`.
+fn normal(rng: &mut ChaCha8Rng, count: usize, deviation: f64) -> Vec<f32> {
+    let mut values = Vec::with_capacity(count + 1);
+    while values.len() < count {
+        // In (0, 1], so that the logarithm is finite.
+        let radius = 1.0 - uniform(rng);
+        let angle = std::f64::consts::TAU * uniform(rng);
+        let length = deviation * (-2.0 * radius.ln()).sqrt();
+        values.push((length * angle.cos()) as f32);
+        values.push((length * angle.sin()) as f32);
+    }
+    values.truncate(count);
+    values
+}
+
+/// A number in [0, 1) from the upper 53 bits of one draw.
+pub(crate) fn uniform(rng: &mut ChaCha8Rng) -> f64 {
+    (rng.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
+}

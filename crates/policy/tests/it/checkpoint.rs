@@ -1,0 +1,207 @@
+//! Folders in and out, and what is said about broken ones.
+
+use std::path::Path;
+
+use expect_test::{Expect, expect};
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+use toehold_policy::{Policy, Weights};
+
+use crate::{fixture, options, random, small};
+
+type Stored = (String, Vec<usize>, Vec<u8>);
+
+/// Writes f32 tensors as a file of their own, without the crate's writer.
+pub(crate) fn write(path: &Path, tensors: impl Iterator<Item = Stored>) {
+    let tensors: Vec<Stored> = tensors.collect();
+    let views: Vec<_> = tensors
+        .iter()
+        .map(|(name, shape, bytes)| (name, TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap()))
+        .collect();
+    std::fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
+}
+
+fn stored(weights: &Weights) -> Vec<Stored> {
+    let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    weights.tensors.iter().map(|t| (t.name.clone(), t.shape.clone(), bytes(&t.values))).collect()
+}
+
+#[test]
+fn a_folder_is_written_and_read_to_the_same_bits() {
+    for tied in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let policy = random(&small(tied), 1);
+        policy.save_folder(dir.path()).unwrap();
+        let again = Policy::open(dir.path(), options(1)).unwrap();
+        assert_eq!(again.weights(), policy.weights());
+        assert_eq!(again.config(), policy.config());
+        let mut names: Vec<_> =
+            std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["config.json", "generation_config.json", "model.safetensors"]);
+    }
+}
+
+#[test]
+fn random_weights_and_their_version_are_the_same_everywhere() {
+    expect!["414e1ac7978c87ec"].assert_eq(&random(&small(true), 1).weights().version().to_string());
+    let fixture = Policy::open(&fixture("qwen3-tied"), options(1)).unwrap();
+    expect!["df1a8f46ee2c7047"].assert_eq(&fixture.weights().version().to_string());
+}
+
+#[test]
+fn shards_and_half_precision_are_read() {
+    let whole = random(&small(false), 1);
+    let dir = tempfile::tempdir().unwrap();
+    whole.save_folder(dir.path()).unwrap();
+    std::fs::remove_file(dir.path().join("model.safetensors")).unwrap();
+    let tensors = stored(whole.weights());
+    let file = |i: usize| format!("model-{:05}-of-00003.safetensors", i % 3 + 1);
+    for shard in 0..3 {
+        let own = tensors.iter().enumerate().filter(|(i, _)| i % 3 == shard).map(|(_, t)| t.clone());
+        write(&dir.path().join(file(shard)), own);
+    }
+    let map: serde_json::Map<_, _> =
+        tensors.iter().enumerate().map(|(i, (name, ..))| (name.clone(), file(i).into())).collect();
+    let index = serde_json::json!({ "metadata": {}, "weight_map": map }).to_string();
+    std::fs::write(dir.path().join("model.safetensors.index.json"), index).unwrap();
+    assert_eq!(Policy::open(dir.path(), options(1)).unwrap().weights(), whole.weights());
+
+    // Every half: through a file in f16, the values must be the exact ones.
+    let half = |bits: u16| {
+        let (exponent, fraction) = (i32::from(bits >> 10 & 31), f64::from(bits & 1023));
+        let size = if exponent == 0 { fraction * 2f64.powi(-24) } else { (1024.0 + fraction) * 2f64.powi(exponent - 25) };
+        if bits >> 15 == 1 { -size } else { size }
+    };
+    let bits: Vec<u16> = (0..=u16::MAX).filter(|bits| bits >> 10 & 31 != 31).collect();
+    let mut next = bits.iter().cycle();
+    let halves: Vec<(String, Vec<usize>, Vec<u16>)> = (whole.weights().tensors.iter())
+        .map(|t| (t.name.clone(), t.shape.clone(), t.values.iter().map(|_| *next.next().unwrap()).collect()))
+        .collect();
+    let bytes: Vec<Vec<u8>> =
+        halves.iter().map(|(.., bits)| bits.iter().flat_map(|bits| bits.to_le_bytes()).collect()).collect();
+    let views: Vec<_> = halves
+        .iter()
+        .zip(&bytes)
+        .map(|((name, shape, _), bytes)| (name, TensorView::new(Dtype::F16, shape.clone(), bytes).unwrap()))
+        .collect();
+    std::fs::write(dir.path().join("model.safetensors"), safetensors::serialize(views, None).unwrap()).unwrap();
+    let read = Policy::open(dir.path(), options(1)).unwrap();
+    for (tensor, (_, _, bits)) in read.weights().tensors.iter().zip(&halves) {
+        for (&value, &bits) in tensor.values.iter().zip(bits) {
+            assert_eq!(f64::from(value), half(bits), "{bits:#06x}");
+        }
+    }
+}
+
+/// Opens a folder after `damage` and compares the complaint.
+#[track_caller]
+fn check(damage: impl Fn(&Path, Vec<Stored>), expected: Expect) {
+    let dir = tempfile::tempdir().unwrap();
+    let policy = random(&small(true), 1);
+    policy.save_folder(dir.path()).unwrap();
+    damage(dir.path(), stored(policy.weights()));
+    let error = Policy::open(dir.path(), options(1)).unwrap_err().to_string();
+    expected.assert_eq(&error.replace(dir.path().to_str().unwrap(), "DIR"));
+}
+
+#[test]
+fn a_broken_folder_is_told_what_is_wrong_with_it() {
+    let weights = |dir: &Path| dir.join("model.safetensors");
+    check(|dir, _| std::fs::remove_file(dir.join("config.json")).unwrap(), expect!["cannot read DIR/config.json: No such file or directory (os error 2)"]);
+    check(|dir, _| std::fs::remove_file(weights(dir)).unwrap(), expect![[r#"
+        DIR has neither model.safetensors nor model.safetensors.index.json
+        hint: a folder with pytorch_model.bin must be saved as safetensors first"#]]);
+    check(
+        |dir, _| {
+            let bytes = std::fs::read(weights(dir)).unwrap();
+            std::fs::write(weights(dir), &bytes[..bytes.len() - 100]).unwrap();
+        },
+        expect![[r#"
+            DIR/model.safetensors has 30732 bytes and is not a whole safetensors file: incomplete metadata, file not fully covered
+            hint: it may have been cut off while it was written or fetched"#]],
+    );
+    check(|dir, _| std::fs::write(weights(dir), "").unwrap(), expect![[r#"
+        DIR/model.safetensors has 0 bytes and is not a whole safetensors file: header too small
+        hint: it may have been cut off while it was written or fetched"#]]);
+    check(|dir, tensors| write(&weights(dir), tensors.into_iter().skip(2)), expect!["DIR/model.safetensors lacks 2 of 24 tensors, the first is `model.embed_tokens.weight`"]);
+    check(
+        |dir, tensors| {
+            let extra = ("model.layers.2.input_layernorm.weight".to_owned(), vec![1], vec![0; 4]);
+            write(&weights(dir), tensors.into_iter().chain([extra]));
+        },
+        expect!["DIR/model.safetensors has 1 tensors that the config does not ask for, the first is `model.layers.2.input_layernorm.weight`"],
+    );
+    check(
+        |dir, mut tensors| {
+            tensors[1].1.push(1);
+            write(&weights(dir), tensors.into_iter());
+        },
+        expect!["DIR/model.safetensors: `model.layers.0.input_layernorm.weight` has shape [20, 1], expected [20] by the config"],
+    );
+    check(
+        |dir, tensors| {
+            let head = ("lm_head.weight".to_owned(), tensors[0].1.clone(), vec![0; tensors[0].2.len()]);
+            write(&weights(dir), tensors.into_iter().chain([head]));
+        },
+        expect![[r#"
+            DIR/model.safetensors: `lm_head.weight` differs from `model.embed_tokens.weight`, but the config ties them
+            hint: set "tie_word_embeddings" to false"#]],
+    );
+    check(
+        |dir, tensors| {
+            let mut bytes = std::fs::read(weights(dir)).unwrap();
+            let at = bytes.windows(3).position(|window| window == b"F32").unwrap();
+            bytes[at] = b'I';
+            std::fs::write(weights(dir), bytes).unwrap();
+            drop(tensors);
+        },
+        expect!["DIR/model.safetensors: `model.embed_tokens.weight` is stored as I32, expected F32, BF16 or F16"],
+    );
+    let index = |text: &'static str| {
+        move |dir: &Path, _: Vec<Stored>| {
+            std::fs::remove_file(weights(dir)).unwrap();
+            std::fs::write(dir.join("model.safetensors.index.json"), text).unwrap();
+        }
+    };
+    check(index("{}"), expect!["DIR/model.safetensors.index.json is not an index of safetensors files: it has no object `weight_map`"]);
+    check(index(r#"{"weight_map": {"a": "../elsewhere.safetensors"}}"#), expect![[r#"DIR/model.safetensors.index.json is not an index of safetensors files: the file of `a` is "../elsewhere.safetensors""#]]);
+    check(index(r#"{"weight_map": {"a": "model-1.safetensors"}}"#), expect!["cannot read DIR/model-1.safetensors: No such file or directory (os error 2)"]);
+}
+
+#[test]
+fn what_was_written_is_a_plain_safetensors_file() {
+    let dir = tempfile::tempdir().unwrap();
+    random(&small(true), 1).save_folder(dir.path()).unwrap();
+    let bytes = std::fs::read(dir.path().join("model.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let mut lines: Vec<String> =
+        file.iter().map(|(name, view)| format!("{name} {} {:?}\n", view.dtype(), view.shape())).collect();
+    lines.sort();
+    expect![[r#"
+        model.embed_tokens.weight F32 [37, 20]
+        model.layers.0.input_layernorm.weight F32 [20]
+        model.layers.0.mlp.down_proj.weight F32 [20, 28]
+        model.layers.0.mlp.gate_proj.weight F32 [28, 20]
+        model.layers.0.mlp.up_proj.weight F32 [28, 20]
+        model.layers.0.post_attention_layernorm.weight F32 [20]
+        model.layers.0.self_attn.k_norm.weight F32 [6]
+        model.layers.0.self_attn.k_proj.weight F32 [12, 20]
+        model.layers.0.self_attn.o_proj.weight F32 [20, 24]
+        model.layers.0.self_attn.q_norm.weight F32 [6]
+        model.layers.0.self_attn.q_proj.weight F32 [24, 20]
+        model.layers.0.self_attn.v_proj.weight F32 [12, 20]
+        model.layers.1.input_layernorm.weight F32 [20]
+        model.layers.1.mlp.down_proj.weight F32 [20, 28]
+        model.layers.1.mlp.gate_proj.weight F32 [28, 20]
+        model.layers.1.mlp.up_proj.weight F32 [28, 20]
+        model.layers.1.post_attention_layernorm.weight F32 [20]
+        model.layers.1.self_attn.k_norm.weight F32 [6]
+        model.layers.1.self_attn.k_proj.weight F32 [12, 20]
+        model.layers.1.self_attn.o_proj.weight F32 [20, 24]
+        model.layers.1.self_attn.q_norm.weight F32 [6]
+        model.layers.1.self_attn.q_proj.weight F32 [24, 20]
+        model.layers.1.self_attn.v_proj.weight F32 [12, 20]
+        model.norm.weight F32 [20]
+    "#]].assert_eq(&lines.concat());
+}

@@ -1,0 +1,100 @@
+//! What a sampler is asked and what it answers.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Completion, PolicyVersion, TokenId};
+
+/// Anything that completes prompts: the policy of this process, a table, a fleet of servers.
+pub trait Sampler {
+    /// The weights that the next call samples from.
+    fn version(&self) -> PolicyVersion;
+
+    /// Completes every request. `done` is called once per request, with its index, in the order in
+    /// which they end; `ControlFlow::Break` cancels the rest, which is no error.
+    ///
+    /// Requests with equal prompt and prefix share their prefill. A request's tokens depend on the
+    /// weights and on the request alone (its seed included), not on its neighbours.
+    ///
+    /// # Errors
+    /// A request that cannot be served (too long, a token outside the vocabulary) fails the call
+    /// before anything is sampled.
+    fn sample(
+        &mut self,
+        requests: &[SampleRequest],
+        done: &mut dyn FnMut(usize, Completion) -> ControlFlow<()>,
+    ) -> Result<(), SampleError>;
+}
+
+/// One completion that is asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SampleRequest {
+    /// The tokens before the prefix.
+    pub prompt: Arc<[TokenId]>,
+    /// Given tokens of the assistant's turn, possibly none.
+    pub prefix: Arc<[TokenId]>,
+    /// How to sample.
+    pub params: SamplingParams,
+    /// Seed of this request's own random stream.
+    pub seed: u64,
+}
+
+/// How tokens are drawn.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SamplingParams {
+    /// Logits are divided by it; 0 takes the likeliest token. At least 0, finite.
+    pub temperature: f32,
+    /// Only the likeliest `top_k` tokens; 0 keeps all.
+    pub top_k: u32,
+    /// Only the likeliest tokens up to this mass, in (0, 1]; 1 keeps all.
+    pub top_p: f32,
+    /// At most this many completion tokens, at least 1.
+    pub max_tokens: u32,
+    /// Tokens that end a completion; each is part of it.
+    pub stop: Vec<TokenId>,
+}
+
+/// Why sampling failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SampleError {
+    /// More tokens than the policy has positions for.
+    #[error("request {index} needs {needed} positions (prompt {prompt} + prefix {prefix} + at most {max_tokens} new), but the policy has {limit}")]
+    TooLong {
+        /// Which request.
+        index: usize,
+        /// Their sum.
+        needed: usize,
+        /// Prompt tokens.
+        prompt: usize,
+        /// Prefix tokens.
+        prefix: usize,
+        /// New tokens at most.
+        max_tokens: usize,
+        /// Positions that the policy has.
+        limit: usize,
+    },
+    /// A token that the policy does not have.
+    #[error("request {index} has token {token}, but the policy's vocabulary has {vocabulary} tokens")]
+    UnknownToken {
+        /// Which request.
+        index: usize,
+        /// The token.
+        token: TokenId,
+        /// Size of the vocabulary.
+        vocabulary: usize,
+    },
+    /// A sampling parameter outside its range, or an empty prompt.
+    #[error("request {index}: {reason}")]
+    BadRequest {
+        /// Which request.
+        index: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The implementation's own trouble.
+    #[error("sampling failed: {0}")]
+    Other(#[source] Box<dyn std::error::Error + Send + Sync>),
+}

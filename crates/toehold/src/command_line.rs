@@ -1,0 +1,103 @@
+//! What can be typed, and how an error becomes one sentence and an exit status.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands;
+use crate::interrupt::{self, EXIT_INTERRUPTED, Interrupted};
+use crate::terminal::Output;
+
+/// Reinforcement learning for the problems a policy always fails or always solves.
+///
+/// toehold keeps every trace that was ever sampled, cuts prefixes out of them, and runs on-policy RL
+/// from those prefixes with the gradient masked on the prefix.
+///
+/// Start with `toehold demo`: it needs nothing, takes minutes, and ends in a table and a report.
+/// Then write a recipe (or copy one from `recipes/`) and `toehold run` it.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, max_term_width = 100)]
+pub struct CommandLine {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// How to talk.
+    #[command(flatten)]
+    pub talk: TalkArgs,
+}
+
+/// How to talk; every command takes these.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct TalkArgs {
+    /// Print nothing but data and errors
+    #[arg(long, short, global = true, conflicts_with = "json")]
+    pub quiet: bool,
+    /// Print one JSON object per line on standard output instead of tables
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The whole job on problems and a base policy that it makes itself: minutes, nothing downloaded
+    Demo(commands::demo::DemoArgs),
+    /// Make a small base policy for a synthetic family: an ordinary Hugging Face folder
+    Pretrain(commands::pretrain::PretrainArgs),
+    /// Run a recipe: sample, cut, train, evaluate, report; what is already done is skipped
+    Run(commands::run::RunArgs),
+    /// Only the first stage of a recipe: sample until every problem has its traces
+    Sample(commands::sample::SampleArgs),
+    /// Only the second stage: cut prefixes out of the stored traces
+    Cut(commands::cut::CutArgs),
+    /// Only the third stage: train from plain and prefixed problems
+    Train(commands::train::TrainArgs),
+    /// Only the fourth stage: pass@k and the prefix sweep, before and after
+    Evaluate(commands::evaluate::EvaluateArgs),
+    /// Write the HTML report of one run, or of several side by side
+    Report(commands::report::ReportArgs),
+    /// List, filter and show stored traces, the prefix marked
+    Traces(commands::traces::TracesArgs),
+}
+
+/// A recipe and what is changed in it; shared by `run` and the single stages.
+#[derive(Clone, Debug, Args)]
+pub struct RecipeArgs {
+    /// The recipe (TOML), or a run's folder to go on with its own
+    #[arg(value_name = "RECIPE")]
+    pub recipe: PathBuf,
+    /// Change one value of the recipe, e.g. `--set train.steps=50`; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// The folder that holds the runs
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub runs: PathBuf,
+}
+
+/// Runs a command; errors go to standard error as `error: ...`.
+///
+/// Exit status: 0 done, 1 could not be done, 130 interrupted (2, for arguments that make no sense,
+/// is clap's).
+pub fn run(line: CommandLine) -> ExitCode {
+    let output = Output::new(line.talk.quiet, line.talk.json);
+    let result = interrupt::install().and_then(|()| match line.command {
+        Command::Demo(args) => commands::demo::run(&args, &output),
+        Command::Pretrain(args) => commands::pretrain::run(&args, &output),
+        Command::Run(args) => commands::run::run(&args, &output),
+        Command::Sample(args) => commands::sample::run(&args, &output),
+        Command::Cut(args) => commands::cut::run(&args, &output),
+        Command::Train(args) => commands::train::run(&args, &output),
+        Command::Evaluate(args) => commands::evaluate::run(&args, &output),
+        Command::Report(args) => commands::report::run(&args, &output),
+        Command::Traces(args) => commands::traces::run(&args, &output),
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output.error(&error);
+            let interrupted = error.downcast_ref::<Interrupted>().is_some();
+            if interrupted { ExitCode::from(EXIT_INTERRUPTED) } else { ExitCode::FAILURE }
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! `toehold evaluate`: the fourth stage, pass@k and the prefix sweep, before and after.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use toehold_rollout::{PolicyVersion, Sampler, Start, SuccessCount};
+use toehold_training::evaluation::{
+    CountPlan, PassAtK, count_successes, pass_at_k_over_problems,
+};
+use toehold_training::evaluation::prefix_sweep::{SweepPoint, SweepSource, prefix_sweep};
+use toehold_training::trainer::checkpoint;
+
+use crate::command_line::RecipeArgs;
+use crate::commands::train::{first, finished};
+use crate::interrupt::{self, Interrupted};
+use crate::material;
+use crate::prepare::{self, Prepared};
+use crate::run_folder::write_whole;
+use crate::terminal::{self, Output, Progress};
+
+/// Measures the base policy and the trained one on plain problems, and from prefixes.
+#[derive(Debug, Args)]
+pub struct EvaluateArgs {
+    /// Which recipe
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+}
+
+/// What was measured; kept as `evaluation.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// The base policy.
+    pub before: Measurement,
+    /// The policy that training ended with.
+    pub after: Measurement,
+}
+
+/// What was measured of one policy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measurement {
+    /// Its weights.
+    pub policy: PolicyVersion,
+    /// On the problems that were trained on.
+    pub train: SetMeasurement,
+    /// On held-out problems, where there are any.
+    pub held_out: Option<SetMeasurement>,
+    /// Success by the share of a stored trace that is given; empty without stored successes.
+    pub sweep: Vec<SweepPoint>,
+}
+
+/// Success and pass@k on one set of plain problems.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SetMeasurement {
+    /// Over all problems.
+    pub count: SuccessCount,
+    /// pass@k with intervals over problems.
+    pub pass_at_k: Vec<PassAtK>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Bad input, nothing trained yet, or Ctrl-C.
+pub fn run(args: &EvaluateArgs, output: &Output) -> Result<()> {
+    let prepared = Prepared::open(prepare::plan(&args.recipe)?)?;
+    execute(&prepared, output)
+}
+
+/// The stage itself; measures only what `evaluation.json` does not have.
+///
+/// # Errors
+/// Training is unfinished, a policy cannot sample, or Ctrl-C.
+pub fn execute(prepared: &Prepared, output: &Output) -> Result<()> {
+    let path = prepared.folder.path().join("evaluation.json");
+    let measured = match read(prepared.folder.path())? {
+        Some(measured) => measured,
+        None => {
+            let measured = measure_both(prepared, output)?;
+            write_whole(&path, serde_json::to_string(&measured)?.as_bytes())?;
+            measured
+        }
+    };
+    output.event(&measured)?;
+    output.data(table(&measured))?;
+    Ok(())
+}
+
+/// What was measured in a run's folder; none before the stage is done.
+///
+/// # Errors
+/// When the file is there and cannot be read.
+pub fn read(folder: &Path) -> Result<Option<Measured>> {
+    let path = folder.join("evaluation.json");
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{} is no evaluation", path.display())).map(Some)
+}
+
+fn measure_both(prepared: &Prepared, output: &Output) -> Result<Measured> {
+    if finished(prepared)?.is_none() {
+        bail!("training is not finished\nhint: `{}` comes first", prepared.resume_command("train"));
+    }
+    let Some((checkpoint, _)) = checkpoint::latest(&prepared.folder.checkpoints())? else {
+        bail!("{} has no checkpoint", prepared.folder.checkpoints().display());
+    };
+    let store = prepared.folder.store()?;
+    let sources: Vec<SweepSource> = material::material(prepared, &store)?
+        .sources
+        .into_iter()
+        .map(|s| SweepSource { problem: s.problem, prompt: s.prompt, tokens: s.tokens, row: s.row, limit: s.limit })
+        .collect();
+    let sources = first(sources, prepared.plan.evaluate.sweep_traces);
+    let total = 2 * (2 + u64::from(!sources.is_empty()) * prepared.plan.evaluate.prefix_sweep.len() as u64);
+    let mut bar = Progress::start(output, "evaluate", Some(total), "measurements");
+    let mut done = 0;
+    let mut tick = |label: &str| {
+        bar.set(done, label);
+        done += 1;
+        if interrupt::requested() {
+            return Err(anyhow::Error::from(Interrupted { resume: prepared.resume_command("evaluate") }));
+        }
+        Ok(())
+    };
+
+    let mut base = prepare::open_policy(&prepared.plan)?;
+    let before = measure(prepared, &mut base, &sources, &mut tick)?;
+    let mut trained = base;
+    toehold_rollout::Learner::restore(&mut trained, &checkpoint)?;
+    toehold_rollout::Learner::publish(&mut trained)?;
+    let after = measure(prepared, &mut trained, &sources, &mut tick)?;
+    Ok(Measured { before, after })
+}
+
+fn measure(
+    prepared: &Prepared,
+    policy: &mut dyn Sampler,
+    sources: &[SweepSource],
+    tick: &mut dyn FnMut(&str) -> Result<()>,
+) -> Result<Measurement> {
+    let settings = &prepared.plan.evaluate;
+    let problems = prepared.all_problems();
+    let judge = prepared.judge(&problems);
+    let plan = CountPlan {
+        samples: settings.samples,
+        params: prepared.sampling(settings.temperature, settings.max_tokens),
+        // Apart from the seeds of collection and training.
+        seed: toehold_training::random::seed_for(prepared.plan.run.seed, "final evaluation", &[]),
+        in_flight: prepared.plan.collect.in_flight,
+    };
+    let set = |starts: Vec<Start>, policy: &mut dyn Sampler| -> Result<SetMeasurement> {
+        let counts: Vec<SuccessCount> =
+            count_successes(policy, &judge, &starts, &plan)?.iter().map(|problem| problem.count).collect();
+        let mut count = SuccessCount::default();
+        counts.iter().for_each(|&one| count.merge(one));
+        let pass_at_k = settings.k.iter().filter_map(|&k| pass_at_k_over_problems(&counts, k, plan.seed)).collect();
+        Ok(SetMeasurement { count, pass_at_k })
+    };
+    tick("training problems")?;
+    let train = set(first(prepared.plain_starts(&prepared.problems.problems)?, settings.train_problems), policy)?;
+    tick("held-out problems")?;
+    let held_out = match prepared.held_out.is_empty() {
+        true => None,
+        false => {
+            Some(set(first(prepared.plain_starts(&prepared.held_out)?, settings.held_out_problems), policy)?)
+        }
+    };
+    let mut sweep = Vec::new();
+    let sweep_plan = CountPlan { samples: settings.curve_samples, ..plan.clone() };
+    for &share in settings.prefix_sweep.iter().filter(|_| !sources.is_empty()) {
+        tick(&format!("{} of a trace given", terminal::percent(share)))?;
+        sweep.extend(prefix_sweep(policy, &judge, sources, &[share], &sweep_plan)?);
+    }
+    Ok(Measurement { policy: policy.version(), train, held_out, sweep })
+}
+
+fn table(measured: &Measured) -> String {
+    let mut rows = Vec::new();
+    for (name, measurement) in [("before", &measured.before), ("after", &measured.after)] {
+        let sets = [("train", Some(&measurement.train)), ("held out", measurement.held_out.as_ref())];
+        for (set, found) in sets.into_iter().filter_map(|(set, found)| found.map(|found| (set, found))) {
+            let mut row = vec![name.to_owned(), set.to_owned(), rate(found.count)];
+            row.extend(found.pass_at_k.iter().map(|at| terminal::percent(at.mean)));
+            rows.push(row);
+        }
+    }
+    let ks: Vec<String> = measured.before.train.pass_at_k.iter().map(|at| format!("pass@{}", at.k)).collect();
+    let mut headers = vec!["policy", "problems", "success [95 %]"];
+    headers.extend(ks.iter().map(String::as_str));
+    let mut text = terminal::table(&headers, &rows);
+    if !measured.before.sweep.is_empty() {
+        let rows: Vec<Vec<String>> = measured
+            .before
+            .sweep
+            .iter()
+            .zip(&measured.after.sweep)
+            .map(|(before, after)| vec![terminal::percent(before.share), rate(before.count), rate(after.count)])
+            .collect();
+        text.push_str("\n\n");
+        text.push_str(&terminal::table(&["given", "before [95 %]", "after [95 %]"], &rows));
+    }
+    text
+}
+
+/// A rate with its interval.
+pub fn rate(count: SuccessCount) -> String {
+    let (low, high) = count.interval();
+    count.rate().map_or("–".to_owned(), |rate| terminal::percent_with_interval(rate, low, high))
+}

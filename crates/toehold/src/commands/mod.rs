@@ -1,0 +1,11 @@
+//! One file per command: its arguments, what it does, what it says.
+
+pub mod cut;
+pub mod demo;
+pub mod evaluate;
+pub mod pretrain;
+pub mod report;
+pub mod run;
+pub mod sample;
+pub mod traces;
+pub mod train;

@@ -1,0 +1,99 @@
+//! `toehold pretrain`: a small base policy for a synthetic family.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::{Args, ValueEnum};
+use toehold_rollout::synthetic::{Chain, Countdown, Family, Methods};
+
+use crate::base::{self, BaseSpec, Phase};
+use crate::interrupt;
+use crate::terminal::{Output, Progress};
+
+/// Makes an ordinary Hugging Face folder: `config.json`, `model.safetensors`, `tokenizer.json`.
+#[derive(Debug, Args)]
+pub struct PretrainArgs {
+    /// The family of problems
+    #[arg(long, value_enum, default_value_t = BaseFamily::Chain)]
+    pub family: BaseFamily,
+    /// The folder to make
+    #[arg(long, value_name = "DIR", default_value = "runs/base")]
+    pub out: PathBuf,
+    /// Seed of weights and worked solutions
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Part of the usual number of steps, for a quick look; the policy is then worse
+    #[arg(long, default_value_t = 1.0, value_name = "SHARE")]
+    pub effort: f64,
+}
+
+/// The bases there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BaseFamily {
+    /// Chains with a careful method that is rare and a careless one that is common
+    Chain,
+    /// Chains with one method and a solver that often slips: the contrast
+    ChainOneMethod,
+    /// Reach a target from given numbers
+    Countdown,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the folder is there already, cannot be written, or Ctrl-C was pressed.
+pub fn run(args: &PretrainArgs, output: &Output) -> Result<()> {
+    if args.out.exists() {
+        bail!("{} is there already\nhint: remove it, or choose another folder with --out", args.out.display());
+    }
+    if !(args.effort > 0.0 && args.effort <= 10.0) {
+        bail!("--effort is {}, expected a share above 0 and at most 10", args.effort);
+    }
+    let mut spec = args.family.spec(args.seed);
+    for phase in &mut spec.phases {
+        phase.steps = ((phase.steps as f64 * args.effort) as u64).max(1);
+    }
+    make(&spec, &args.out, output)
+}
+
+/// Makes the base of `spec` with a progress bar, and says what came out.
+///
+/// # Errors
+/// As [`base::pretrain`].
+pub fn make(spec: &BaseSpec, out: &std::path::Path, output: &Output) -> Result<()> {
+    let steps = spec.phases.iter().map(|phase| phase.steps).sum();
+    let mut bar = Progress::start(output, "pretrain", Some(steps), "steps");
+    let mut last = 0.0;
+    base::pretrain(spec, out, &mut |at| {
+        last = at.loss;
+        bar.set(at.step, &format!("loss {:.3}", at.loss));
+        interrupt::flow()
+    })?;
+    bar.finish();
+    output.say(format!("base policy in {} ({steps} steps, last loss {last:.3} nats a token)", out.display()));
+    Ok(())
+}
+
+impl BaseFamily {
+    /// The calibrated recipe of this base; `docs/log.md` has how it was found.
+    pub fn spec(self, seed: u64) -> BaseSpec {
+        let phases = match self {
+            BaseFamily::Chain => vec![
+                Phase { family: chain((1, 7), 0.5, 0.02, Methods::Two), steps: 500, rate: 3e-3 },
+                Phase { family: chain((3, 7), 0.005, 0.02, Methods::Two), steps: 100, rate: 1e-3 },
+            ],
+            BaseFamily::ChainOneMethod => vec![
+                Phase { family: chain((1, 14), 1.0, 0.02, Methods::One), steps: 500, rate: 3e-3 },
+                Phase { family: chain((3, 14), 1.0, 0.5, Methods::One), steps: 100, rate: 1e-3 },
+            ],
+            BaseFamily::Countdown => {
+                vec![Phase { family: Family::Countdown(Countdown::default()), steps: 800, rate: 3e-3 }]
+            }
+        };
+        BaseSpec { width: 64, layers: 3, heads: 4, feed_forward: 176, phases, batch: 64, seed }
+    }
+}
+
+fn chain(steps: (u32, u32), careful: f64, noise: f64, methods: Methods) -> Family {
+    Family::Chain(Chain { modulus: 4, operands: 2, steps, careful, noise, methods })
+}

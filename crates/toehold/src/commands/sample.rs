@@ -1,0 +1,165 @@
+//! `toehold sample`: the first stage, which finds out what the policy cannot learn from, and keeps
+//! every trace.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use clap::Args;
+use toehold_rollout::collect::{self, Amount, Campaign, Ended};
+use toehold_rollout::store::{CampaignCount, Stage, TraceFilter};
+use toehold_rollout::{Band, Sampler, Store, SuccessCount};
+use toehold_training::recipe::{Collect, Until};
+
+use crate::command_line::RecipeArgs;
+use crate::interrupt::{self, Interrupted};
+use crate::prepare::{self, Prepared};
+use crate::terminal::{self, Output, Progress};
+
+/// Samples every problem as `[collect]` says; goes on where the store ends.
+#[derive(Debug, Args)]
+pub struct SampleArgs {
+    /// Which recipe
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Bad input, a full disk, or Ctrl-C.
+pub fn run(args: &SampleArgs, output: &Output) -> Result<()> {
+    let mut prepared = Prepared::open(prepare::plan(&args.recipe)?)?;
+    execute(&mut prepared, output)
+}
+
+/// The stage itself; does nothing when the store already has what is asked for.
+///
+/// # Errors
+/// A full disk, a policy that cannot sample, or Ctrl-C.
+pub fn execute(prepared: &mut Prepared, output: &Output) -> Result<()> {
+    let mut store = prepared.store()?;
+    let starts = prepared.plain_starts(&prepared.problems.problems)?;
+    let settings = &prepared.plan.collect;
+    let campaign = Campaign {
+        seed: prepared.plan.run.seed,
+        stage: Stage::Collect,
+        params: prepared.sampling(settings.temperature, settings.max_tokens),
+        amount: amount(settings),
+        in_flight: settings.in_flight,
+    };
+    let problems = prepared.problems.problems.clone();
+    let tokenizer = prepared.tokenizer.clone();
+    let judge = collect::TextJudge::new(&problems, &tokenizer);
+
+    let mut bar = Progress::start(output, "sample", Some(starts.len() as u64), "problems");
+    let summary =
+        collect::collect(&mut store, &mut prepared.base, &judge, &starts, &campaign, &mut |at| {
+            let rate = at.tokens_sampled as f64 / bar.elapsed().as_secs_f64().max(1e-3);
+            bar.set(
+                at.finished as u64,
+                &format!(
+                    "{} attempts, {} successes, {rate:.0} tokens/s",
+                    terminal::count(at.success.attempts),
+                    terminal::count(at.success.successes),
+                ),
+            );
+            interrupt::flow()
+        })?;
+    bar.finish();
+    if summary.ended == Ended::Interrupted {
+        return Err(Interrupted { resume: prepared.resume_command("sample") }.into());
+    }
+    let counts = problem_counts(prepared, &store)?;
+    output.data(band_table(&bands(counts.values().copied())))?;
+    if let Some(campaign) = collection(prepared, &store)? {
+        output.say(format!(
+            "{} attempts, {} tokens sampled, {}; kept in {}",
+            terminal::count(campaign.success.attempts),
+            terminal::count(campaign.tokens_sampled),
+            terminal::flops(collection_flops(prepared, &store)?),
+            store.path().display(),
+        ));
+    }
+    Ok(())
+}
+
+fn amount(settings: &Collect) -> Amount {
+    match settings.until {
+        Until::OneSuccess => Amount::UntilSuccess { successes: 1, at_most: settings.max_attempts },
+        Until::MaxAttempts => Amount::Fixed { attempts: settings.max_attempts },
+    }
+}
+
+/// What the base policy's collection of this run counted; none before it began.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn collection(prepared: &Prepared, store: &Store) -> Result<Option<CampaignCount>> {
+    let version = prepared.base.version();
+    let is_ours = |campaign: &CampaignCount| {
+        campaign.policy == version && campaign.seed == prepared.plan.run.seed && campaign.stage == Stage::Collect
+    };
+    Ok(store.campaigns()?.into_iter().find(is_ours))
+}
+
+/// FLOPs of the collection, `2 N` per token, prompts counted at every attempt.
+///
+/// Completions that were dropped because a success came before them are not charged: how many there
+/// are depends on batching, and a charge must not depend on when a run was stopped.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn collection_flops(prepared: &Prepared, store: &Store) -> Result<f64> {
+    let tokens = collection(prepared, store)?.map_or(0, |campaign| campaign.tokens_sampled + campaign.prefilled_each);
+    Ok(2.0 * toehold_rollout::Learner::parameter_count(&prepared.base) as f64 * tokens as f64)
+}
+
+/// Successes and attempts of each training problem in the collection.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn problem_counts(prepared: &Prepared, store: &Store) -> Result<BTreeMap<String, SuccessCount>> {
+    let counts = store.counts(&prepared.base.version(), Some(prepared.plan.run.seed))?;
+    let starts = prepared.plain_starts(&prepared.problems.problems)?;
+    let count = |start: &toehold_rollout::Start| counts.get(&start.id).map(|count| count.success).unwrap_or_default();
+    Ok(starts.iter().map(|start| (start.problem.as_str().to_owned(), count(start))).collect())
+}
+
+/// Problems and their attempts by band of success.
+pub fn bands(counts: impl Iterator<Item = SuccessCount>) -> BTreeMap<Band, (u64, SuccessCount)> {
+    let mut bands: BTreeMap<Band, (u64, SuccessCount)> = BTreeMap::new();
+    for count in counts {
+        let Some(band) = count.band() else { continue };
+        let (problems, total) = bands.entry(band).or_default();
+        *problems += 1;
+        total.merge(count);
+    }
+    bands
+}
+
+fn band_table(bands: &BTreeMap<Band, (u64, SuccessCount)>) -> String {
+    let rows: Vec<Vec<String>> = Band::ALL
+        .iter()
+        .filter_map(|band| bands.get(band).map(|(problems, count)| (band, problems, count)))
+        .map(|(band, problems, count)| {
+            let interval = super::evaluate::rate(*count);
+            vec![band.as_str().to_owned(), terminal::count(*problems), terminal::count(count.attempts), interval]
+        })
+        .collect();
+    terminal::table(&["band", "problems", "attempts", "success [95 %]"], &rows)
+}
+
+/// The correct traces of the collection, one query for all.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn correct_traces(prepared: &Prepared, store: &Store) -> Result<Vec<toehold_rollout::store::StoredTrace>> {
+    let filter = TraceFilter {
+        policy: Some(prepared.base.version()),
+        seed: Some(prepared.plan.run.seed),
+        stage: Some(Stage::Collect),
+        outcome: Some(toehold_verifier::Outcome::Correct),
+        ..TraceFilter::default()
+    };
+    Ok(store.traces(&filter)?)
+}

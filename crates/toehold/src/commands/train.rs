@@ -1,0 +1,219 @@
+//! `toehold train`: the third stage, RL from plain and prefixed problems.
+
+use std::io;
+use std::ops::ControlFlow;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use toehold_rollout::Store;
+use toehold_training::CurriculumKind;
+use toehold_training::evaluation::CountPlan;
+use toehold_training::trainer::{
+    self, Compute, EvaluationPlan, Event, EventLog, ImitationPlan, Listener, Setup, StopReason, Summary, TrainPlan,
+    checkpoint,
+};
+
+use crate::command_line::RecipeArgs;
+use crate::commands::sample;
+use crate::interrupt::{self, Interrupted};
+use crate::material;
+use crate::prepare::{self, Prepared};
+use crate::run_folder::read_events;
+use crate::terminal::{self, Mode, Output, Progress};
+
+/// Trains as `[objective]` and `[train]` say; goes on from the newest checkpoint, to the same bits.
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// Which recipe
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Bad input, a full disk, or Ctrl-C.
+pub fn run(args: &TrainArgs, output: &Output) -> Result<()> {
+    let prepared = Prepared::open(prepare::plan(&args.recipe)?)?;
+    execute(&prepared, output)
+}
+
+/// The stage itself; does nothing when the run is finished.
+///
+/// # Errors
+/// Nothing was sampled though the method needs it, a full disk, or Ctrl-C.
+pub fn execute(prepared: &Prepared, output: &Output) -> Result<()> {
+    if let Some(step) = finished(prepared)? {
+        output.say(format!("training is done ({step} steps); nothing to do"));
+        return Ok(());
+    }
+    let mut store = prepared.store()?;
+    if uses_collection(prepared) && sample::collection(prepared, &store)?.is_none() {
+        bail!("nothing was sampled yet\nhint: `{}` comes first", prepared.resume_command("sample"));
+    }
+    let newest = checkpoint::latest(&prepared.folder.checkpoints())?.map(|(_, checkpoint)| checkpoint.step);
+    let mut listener = Telling {
+        log: EventLog::open(&prepared.folder.events(), newest)?,
+        bar: Progress::start(output, "train", Some(prepared.plan.train.steps), "steps"),
+        output,
+    };
+    let summary = train(prepared, &mut store, newest, &mut listener)?;
+    drop(listener);
+    match summary {
+        Some(summary) if summary.reason != StopReason::Interrupted => {
+            output.say(format!(
+                "{} steps, {} in all, of which {} collection",
+                summary.step,
+                terminal::flops(summary.flops),
+                terminal::flops(charged_collection(prepared, &store)?.flops(parameters(prepared))),
+            ));
+            Ok(())
+        }
+        _ => Err(Interrupted { resume: prepared.resume_command("train") }.into()),
+    }
+}
+
+/// Steps of the finished training of this run; none while it is unfinished.
+///
+/// # Errors
+/// When the events cannot be read.
+pub fn finished(prepared: &Prepared) -> Result<Option<u64>> {
+    let events: Vec<Event> = read_events(&prepared.folder.events())?;
+    Ok(events.last().and_then(|event| match event {
+        Event::Finished { step, reason, .. } if *reason != StopReason::Interrupted => Some(*step),
+        _ => None,
+    }))
+}
+
+/// What this run's method has to pay for the collection: all of it when it uses what was collected,
+/// nothing when it does not.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn charged_collection(prepared: &Prepared, store: &Store) -> Result<Compute> {
+    if !uses_collection(prepared) {
+        return Ok(Compute::default());
+    }
+    let tokens = sample::collection(prepared, store)?.map_or(0, |c| c.tokens_sampled + c.prefilled_each);
+    Ok(Compute { sampled_tokens: tokens, trained_tokens: 0 })
+}
+
+/// Whether the method needs traces: for prefixes, for imitation, or to know the problems' bands.
+pub fn uses_collection(prepared: &Prepared) -> bool {
+    let plan = &prepared.plan;
+    let cuts = !matches!(plan.curriculum, CurriculumKind::Plain(_));
+    cuts || plan.sft.is_some() || plan.problems.band.is_some()
+}
+
+fn parameters(prepared: &Prepared) -> u64 {
+    toehold_rollout::Learner::parameter_count(&prepared.base)
+}
+
+/// Imitation, when the recipe has it and nothing was trained yet, then the loop; none when Ctrl-C came
+/// during imitation, which begins anew.
+fn train(
+    prepared: &Prepared,
+    store: &mut Store,
+    newest: Option<u64>,
+    listener: &mut Telling<'_>,
+) -> Result<Option<Summary>> {
+    let plan = &prepared.plan;
+    let mut policy = prepare::open_policy(plan)?;
+    let mut spent = charged_collection(prepared, store)?;
+    if let (Some(sft), None) = (&plan.sft, newest) {
+        let lessons = material::lessons(prepared, store)?;
+        if lessons.is_empty() {
+            bail!("no correct trace to imitate\nhint: allow more attempts (--set collect.max_attempts=...)");
+        }
+        let lessons: Vec<&toehold_rollout::Trace> = lessons.iter().collect();
+        let imitation = ImitationPlan { sft: sft.clone(), seed: plan.run.seed, max_tokens: plan.train.max_tokens };
+        match trainer::imitate(&mut policy, &lessons, &imitation, listener)? {
+            ControlFlow::Continue(cost) => spent.add(cost),
+            ControlFlow::Break(_) => return Ok(None),
+        }
+    }
+    let mut curriculum = plan.curriculum.build(material::material(prepared, store)?, plan.run.seed)?;
+    let problems = prepared.all_problems();
+    let judge = prepared.judge(&problems);
+    let train_plan = train_plan(prepared, spent)?;
+    let setup = Setup {
+        store,
+        judge: &judge,
+        curriculum: curriculum.as_mut(),
+        objective: plan.objective.weigh(),
+        plan: &train_plan,
+        listener,
+    };
+    Ok(Some(trainer::train(&mut policy, setup)?))
+}
+
+fn train_plan(prepared: &Prepared, spent: Compute) -> Result<TrainPlan> {
+    let plan = &prepared.plan;
+    let evaluate = &plan.evaluate;
+    let mut sets = vec![(
+        "train".to_owned(),
+        first(prepared.plain_starts(&prepared.problems.problems)?, evaluate.train_problems),
+    )];
+    if !prepared.held_out.is_empty() {
+        let starts = prepared.plain_starts(&prepared.held_out)?;
+        sets.push(("held_out".to_owned(), first(starts, evaluate.held_out_problems)));
+    }
+    Ok(TrainPlan {
+        train: plan.train.clone(),
+        seed: plan.run.seed,
+        stop: prepared.tokenizer.end_tokens().to_vec(),
+        checkpoints: prepared.folder.checkpoints(),
+        spent,
+        model: plan.run.name.clone(),
+        tokenizer_hash: prepared.tokenizer.hash().to_owned(),
+        evaluation: EvaluationPlan {
+            every: evaluate.every,
+            sets,
+            count: CountPlan {
+                samples: evaluate.curve_samples,
+                params: prepared.sampling(evaluate.temperature, evaluate.max_tokens),
+                seed: plan.run.seed,
+                in_flight: plan.collect.in_flight,
+            },
+            k: evaluate.k.iter().copied().filter(|k| *k <= evaluate.curve_samples).collect(),
+        },
+    })
+}
+
+/// The first `count` of `items`; all of them for 0.
+pub fn first<T>(mut items: Vec<T>, count: usize) -> Vec<T> {
+    if count > 0 {
+        items.truncate(count);
+    }
+    items
+}
+
+/// Hears the events of a training: keeps them, shows how far it is, and passes on Ctrl-C.
+struct Telling<'a> {
+    log: EventLog,
+    bar: Progress,
+    output: &'a Output,
+}
+
+impl Listener for Telling<'_> {
+    fn hear(&mut self, event: &Event) -> io::Result<ControlFlow<()>> {
+        let _ = self.log.hear(event)?;
+        if self.output.mode() == Mode::Json {
+            self.output.event(event)?;
+        }
+        match event {
+            Event::Imitated(at) => self.bar.set(0, &format!("imitation, epoch {}, loss {:.3}", at.epoch + 1, at.loss)),
+            Event::Step(at) => {
+                let mixed = at.plain.groups.mixed + at.prefixed.groups.mixed;
+                let message = format!("reward {:.3}, {mixed} mixed groups, {}", at.reward, terminal::flops(at.flops));
+                self.bar.set(at.step, &message);
+            }
+            Event::Evaluated(at) => {
+                let rate = at.count.rate().unwrap_or(0.0);
+                self.bar.set(at.step, &format!("{} {}", at.set, terminal::percent(rate)));
+            }
+            _ => {}
+        }
+        Ok(interrupt::flow())
+    }
+}

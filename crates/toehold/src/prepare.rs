@@ -1,0 +1,195 @@
+//! What every stage needs: the plan, the problems, the tokenizer, the plain starts, the run's folder.
+//!
+//! All that can be wrong with the input is found here, before anything is sampled: the recipe, the
+//! problem file, the model folder, a tokenizer that does not fit the model, a folder of another run.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use toehold_policy::{Policy, PolicyOptions};
+use toehold_rollout::collect::TextJudge;
+use toehold_rollout::store::PolicyRecord;
+use toehold_rollout::{Problem, ProblemSet, PromptTemplate, SamplingParams, Sampler, Start, Store, TokenizerFile};
+use toehold_training::recipe::Source;
+use toehold_training::{Plan, Recipe};
+
+use crate::command_line::RecipeArgs;
+use crate::run_folder::{Identity, RunFolder};
+
+/// A run that is ready to work.
+pub struct Prepared {
+    /// The recipe with every value explicit.
+    pub plan: Plan,
+    /// Where everything of this run is kept.
+    pub folder: RunFolder,
+    /// Problems to learn.
+    pub problems: ProblemSet,
+    /// Problems that are only evaluated on; possibly none.
+    pub held_out: Vec<Problem>,
+    /// The model folder's tokenizer.
+    pub tokenizer: TokenizerFile,
+    /// The base policy's weights.
+    pub base: Policy,
+}
+
+/// Reads the recipe (or the one in a run's folder) and fills in every value.
+///
+/// # Errors
+/// As [`Recipe::read`] and [`Recipe::resolve`].
+pub fn plan(args: &RecipeArgs) -> Result<Plan> {
+    let path = if args.recipe.is_dir() { args.recipe.join("recipe.toml") } else { args.recipe.clone() };
+    let recipe = Recipe::read(&path, &args.set)?;
+    recipe.resolve().with_context(|| format!("recipe {}", path.display()))
+}
+
+/// The plan as TOML, which is a recipe that resolves to the same plan.
+///
+/// # Errors
+/// When a value has no TOML form.
+pub fn plan_text(plan: &Plan) -> Result<String> {
+    Ok(toml::to_string(plan)?)
+}
+
+impl Prepared {
+    /// Opens everything that `plan` names and claims the run's folder for it.
+    ///
+    /// # Errors
+    /// The first input that cannot be used.
+    pub fn open(plan: Plan) -> Result<Prepared> {
+        let (problems, held_out) = problems(&plan)?;
+        let model = &plan.policy.model;
+        if !model.is_dir() {
+            bail!(
+                "the model folder {} is not there\n\
+                 hint: `toehold pretrain --out {}` makes a small one for a synthetic family",
+                model.display(),
+                model.display()
+            );
+        }
+        let tokenizer = TokenizerFile::open(model)?;
+        let base = open_policy(&plan)?;
+        tokenizer.check_vocabulary(base.config().vocab_size)?;
+
+        let folder = RunFolder::open(&folder_of(&plan))?;
+        let text = plan_text(&plan)?;
+        let identity = Identity {
+            recipe: short_hash(text.as_bytes()),
+            model: base.version().weights,
+            tokenizer: tokenizer.hash().to_owned(),
+            problems: problems.hash.clone(),
+            held_out: short_hash(serde_json::to_string(&held_out)?.as_bytes()),
+        };
+        folder.claim(&identity, &text)?;
+        Ok(Prepared { plan, folder, problems, held_out, tokenizer, base })
+    }
+
+    /// Opens the store and makes sure that problems and base policy are in it.
+    ///
+    /// # Errors
+    /// When the store cannot be opened or written, or holds other problems of the same ids.
+    pub fn store(&self) -> Result<Store> {
+        let mut store = self.folder.store()?;
+        store.put_problems(&self.problems.problems)?;
+        store.put_problems(&self.held_out)?;
+        store.put_policy(&PolicyRecord {
+            version: self.base.version(),
+            model: self.plan.policy.model.display().to_string(),
+            tokenizer_hash: self.tokenizer.hash().to_owned(),
+            step: 0,
+            parent: None,
+        })?;
+        Ok(store)
+    }
+
+    /// The plain starts of `problems`, in their order.
+    ///
+    /// # Errors
+    /// A template that is none, or a problem that has no tokens.
+    pub fn plain_starts(&self, problems: &[Problem]) -> Result<Vec<Start>> {
+        let template = PromptTemplate::new(&self.plan.policy.template)?;
+        let start = |problem: &Problem| {
+            let prompt = self
+                .tokenizer
+                .encode(&template.render(&problem.problem))
+                .with_context(|| format!("problem `{}`", problem.id))?;
+            if prompt.is_empty() {
+                bail!("problem `{}` has no tokens after the template {:?}", problem.id, self.plan.policy.template);
+            }
+            Ok(Start::plain(problem.id.clone(), prompt))
+        };
+        problems.iter().map(start).collect()
+    }
+
+    /// Training problems, then held-out ones.
+    pub fn all_problems(&self) -> Vec<Problem> {
+        self.problems.problems.iter().chain(&self.held_out).cloned().collect()
+    }
+
+    /// A judge of `problems`, which are this run's.
+    pub fn judge<'a>(&'a self, problems: &'a [Problem]) -> TextJudge<'a> {
+        TextJudge::new(problems, &self.tokenizer)
+    }
+
+    /// Sampling at `temperature`, at most `max_tokens`, ended by the tokenizer's end tokens.
+    pub fn sampling(&self, temperature: f32, max_tokens: u32) -> SamplingParams {
+        SamplingParams { temperature, top_k: 0, top_p: 1.0, max_tokens, stop: self.tokenizer.end_tokens().to_vec() }
+    }
+
+    /// The command that goes on with this run.
+    pub fn resume_command(&self, command: &str) -> String {
+        format!("toehold {command} {}", self.folder.path().display())
+    }
+}
+
+/// The folder of a plan's run.
+pub fn folder_of(plan: &Plan) -> PathBuf {
+    plan.run.folder.join(&plan.run.name)
+}
+
+/// Opens the base policy with the plan's optimizer settings.
+///
+/// # Errors
+/// What is wrong with the model folder.
+pub fn open_policy(plan: &Plan) -> Result<Policy> {
+    let mut options = PolicyOptions::default();
+    options.optimizer.clip = plan.train.clip;
+    Ok(Policy::open(&plan.policy.model, options)?)
+}
+
+/// The problems to learn and the held-out ones.
+///
+/// # Errors
+/// A file that cannot be read, or settings of a family that make no sense.
+pub fn problems(plan: &Plan) -> Result<(ProblemSet, Vec<Problem>)> {
+    match plan.problems.source() {
+        Some(Source::File(path)) => from_files(path, plan.problems.held_out_file.as_deref()),
+        Some(Source::Synthetic(family)) => {
+            let total = plan.problems.count + plan.problems.held_out;
+            let mut made = family.problems(plan.problems.seed, total).context("[problems] synthetic")?;
+            let held_out = made.split_off(plan.problems.count);
+            Ok((ProblemSet::from_problems(made)?, held_out))
+        }
+        None => bail!("[problems] needs the key `file` or `synthetic`"),
+    }
+}
+
+fn from_files(path: &Path, held_out: Option<&Path>) -> Result<(ProblemSet, Vec<Problem>)> {
+    let problems = ProblemSet::read_jsonl(path)?;
+    let Some(held_out_path) = held_out else { return Ok((problems, Vec::new())) };
+    let held_out = ProblemSet::read_jsonl(held_out_path)?.problems;
+    let known: std::collections::HashSet<&str> = problems.problems.iter().map(|problem| problem.id.as_str()).collect();
+    if let Some(shared) = held_out.iter().find(|problem| known.contains(problem.id.as_str())) {
+        bail!(
+            "problem `{}` is in {} and in {}\nhint: held-out problems must not be trained on",
+            shared.id,
+            path.display(),
+            held_out_path.display()
+        );
+    }
+    Ok((problems, held_out))
+}
+
+/// The first 16 hexadecimal digits of a hash.
+pub fn short_hash(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_hex()[..16].to_owned()
+}

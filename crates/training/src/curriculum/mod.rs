@@ -1,0 +1,206 @@
+//! Where rollouts start.
+//!
+//! A curriculum chooses the starts of a step, is told what came of each group, and says why it chose
+//! what it chose. It never sees a token probability or an advantage.
+//!
+//! Invariants: the starts of step `s` depend on the seed, the material and the groups observed before
+//! `s`, on nothing else; [`Curriculum::state`] is all that has to be kept to go on exactly.
+//!
+//! A new curriculum is its file and its line in the table below.
+
+pub mod band;
+pub mod cut;
+mod cycle;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use toehold_rollout::store::StoredTrace;
+use toehold_rollout::{ProblemId, Start, SuccessCount, TokenId};
+use toehold_verifier::Verifier;
+
+pub use cycle::Cycle;
+
+use crate::recipe::{Method, RecipeError};
+
+/// Chooses starts and learns from what came of them.
+pub trait Curriculum {
+    /// The starts of the next `count` groups, each with the reason for it.
+    fn next(&mut self, count: usize) -> Vec<Selection>;
+
+    /// Hears what came of one group; called once per selection, in their order.
+    fn observe(&mut self, selection: &Selection, outcome: SuccessCount);
+
+    /// All that [`restore`](Self::restore) needs to go on exactly.
+    fn state(&self) -> Value;
+
+    /// Goes on where `state` was taken, given the same material, settings and seed.
+    ///
+    /// # Errors
+    /// A state of another curriculum or of other material; nothing is then changed.
+    fn restore(&mut self, state: &Value) -> Result<(), RestoreError>;
+
+    /// Numbers that are worth a curve, by name.
+    fn metrics(&self) -> BTreeMap<String, f64>;
+}
+
+/// A start that was chosen, and why.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Selection {
+    /// Where the group's rollouts begin.
+    pub start: Arc<Start>,
+    /// The reason in a few words, for the record of the run.
+    pub why: String,
+}
+
+/// What a curriculum can be built from.
+#[derive(Clone, Debug, Default)]
+pub struct Material {
+    /// One plain start per problem.
+    pub plain: Vec<Start>,
+    /// Stored traces to cut prefixes from, in any order and number per problem.
+    pub sources: Vec<Source>,
+}
+
+/// A stored trace as something to cut.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Source {
+    /// Its problem.
+    pub problem: ProblemId,
+    /// The problem in tokens, after the template.
+    pub prompt: Vec<TokenId>,
+    /// The trace's own prefix and completion.
+    pub tokens: Vec<TokenId>,
+    /// Its row in the store.
+    pub row: i64,
+    /// Whether the verifier accepted it.
+    pub is_correct: bool,
+    /// No prefix may be longer: the tokens before the answer appears ([`cut::answer_limit`]).
+    pub limit: usize,
+}
+
+impl Source {
+    /// A trace of the store, whose problem has this verifier; `decode` turns its tokens into text.
+    pub fn of_stored(stored: &StoredTrace, verifier: Verifier, decode: &dyn Fn(&[TokenId]) -> String) -> Source {
+        let trace = &stored.trace;
+        let tokens: Vec<TokenId> = trace.prefix.iter().chain(&trace.completion.tokens).copied().collect();
+        Source {
+            problem: stored.problem.clone(),
+            prompt: trace.prompt.clone(),
+            row: stored.row,
+            is_correct: stored.verdict.outcome.is_correct(),
+            limit: cut::answer_limit(verifier, &tokens, decode),
+            tokens,
+        }
+    }
+}
+
+/// Why a curriculum cannot be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// There is nothing to choose from.
+    #[error("the curriculum has no start: {plain} plain problems, {prefixed} prefixes, plain_share {plain_share}")]
+    NoStart {
+        /// Plain starts given.
+        plain: usize,
+        /// Prefixes that could be cut.
+        prefixed: usize,
+        /// The share of plain starts asked for.
+        plain_share: f64,
+    },
+}
+
+/// Why a state cannot be restored.
+#[derive(Debug, thiserror::Error)]
+#[error("the curriculum's state does not fit: {reason}")]
+pub struct RestoreError {
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+macro_rules! curricula {
+    ($($(#[$doc:meta])* $module:ident::$settings:ident = $name:literal,)+) => {
+        $(pub mod $module;)+
+
+        /// The curriculum of a run with its settings; in a recipe, the table `[curriculum]`.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(tag = "kind")]
+        pub enum CurriculumKind {
+            $($(#[$doc])* #[serde(rename = $name)] $settings($module::$settings),)+
+        }
+
+        impl Method for CurriculumKind {
+            const SECTION: &'static str = "curriculum";
+            const KINDS: &'static [&'static str] = &[$($name),+];
+
+            fn read(kind: &str, table: toml::Table) -> Result<CurriculumKind, RecipeError> {
+                match kind {
+                    $($name => $module::$settings::read(table, Self::SECTION)
+                        .and_then(|settings| settings.checked())
+                        .map(CurriculumKind::$settings),)+
+                    _ => Err(RecipeError::unknown_kind(Self::SECTION, kind, Self::KINDS)),
+                }
+            }
+        }
+
+        impl CurriculumKind {
+            /// Builds the curriculum from what there is.
+            ///
+            /// # Errors
+            /// When nothing is left to choose from.
+            pub fn build(&self, material: Material, seed: u64) -> Result<Box<dyn Curriculum>, BuildError> {
+                match self { $(CurriculumKind::$settings(settings) => settings.build(material, seed),)+ }
+            }
+        }
+    };
+}
+
+curricula! {
+    /// Every problem without a prefix, in epochs.
+    plain::Plain = "plain",
+    /// Prefixes of rare successes beside plain problems: PrefixRL.
+    success_prefix::SuccessPrefix = "success-prefix",
+}
+
+/// Reads the count `taken` from a state whose `pool` has to be `expected`.
+fn restored(state: &Value, pool: &str, expected: usize, taken: &str) -> Result<u64, RestoreError> {
+    let number = |key: &str| {
+        state.get(key).and_then(Value::as_u64).ok_or_else(|| RestoreError { reason: format!("`{key}` is no count") })
+    };
+    let found = number(pool)?;
+    if found != expected as u64 {
+        return Err(RestoreError { reason: format!("`{pool}` is {found}, expected {expected}") });
+    }
+    number(taken)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use toehold_rollout::{ProblemId, Start};
+
+    use super::{Selection, Source};
+
+    pub(crate) fn plain_starts(count: u32) -> Vec<Start> {
+        (0..count).map(|at| Start::plain(ProblemId::from(format!("p{at}")), vec![at])).collect()
+    }
+
+    /// One correct trace of `length` tokens for each of the first `count` problems.
+    pub(crate) fn sources(count: u32, length: u32, limit: usize) -> Vec<Source> {
+        let source = |at: u32| Source {
+            problem: ProblemId::from(format!("p{at}")),
+            prompt: vec![at],
+            tokens: (0..length).map(|token| 100 * at + token).collect(),
+            row: i64::from(at) + 1,
+            is_correct: true,
+            limit,
+        };
+        (0..count).map(source).collect()
+    }
+
+    pub(crate) fn ids(selections: &[Selection]) -> Vec<String> {
+        selections.iter().map(|selection| format!("{} {}", selection.start.id, selection.why)).collect()
+    }
+}

@@ -1,0 +1,102 @@
+//! Successes and attempts on a list of starts.
+
+use std::ops::ControlFlow;
+
+use serde::{Deserialize, Serialize};
+use toehold_rollout::collect::{Judge, JudgeError};
+use toehold_rollout::{
+    Completion, ProblemId, SampleError, SampleRequest, Sampler, SamplingParams, Start, SuccessCount, TraceKey,
+};
+
+/// How much is sampled, and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CountPlan {
+    /// Completions per start.
+    pub samples: u32,
+    /// How they are sampled.
+    pub params: SamplingParams,
+    /// Seed of the measurement: another one than the training's, so that no rollout is seen twice.
+    pub seed: u64,
+    /// Requests handed to the sampler at once; the counts do not depend on it.
+    pub in_flight: usize,
+}
+
+/// One problem's count.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProblemCount {
+    /// The problem.
+    pub problem: ProblemId,
+    /// Its successes and attempts.
+    pub count: SuccessCount,
+    /// Completion tokens sampled.
+    pub tokens: u64,
+}
+
+/// Why a measurement failed or ended early.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CountError {
+    /// The sampler's trouble.
+    #[error(transparent)]
+    Sample(#[from] SampleError),
+    /// A start that cannot be judged; nothing was sampled.
+    #[error(transparent)]
+    Judge(#[from] JudgeError),
+    /// The sampler ended without answering every request.
+    #[error("the sampler gave {given} of {asked} completions")]
+    Incomplete {
+        /// Completions that came.
+        given: usize,
+        /// Requests made.
+        asked: usize,
+    },
+}
+
+/// Samples `plan.samples` completions of each start and counts those that the judge accepts; in the
+/// order of `starts`.
+///
+/// # Errors
+/// A start that cannot be judged, and the sampler's trouble.
+pub fn count_successes(
+    sampler: &mut dyn Sampler,
+    judge: &dyn Judge,
+    starts: &[Start],
+    plan: &CountPlan,
+) -> Result<Vec<ProblemCount>, CountError> {
+    starts.iter().try_for_each(|start| judge.check(start))?;
+    let empty = |start: &Start| ProblemCount { problem: start.problem.clone(), count: Default::default(), tokens: 0 };
+    let mut counts: Vec<ProblemCount> = starts.iter().map(empty).collect();
+    let asked: Vec<(usize, u32)> =
+        (0..starts.len()).flat_map(|start| (0..plan.samples).map(move |index| (start, index))).collect();
+    let (policy, templates) = (sampler.version(), templates(starts, &plan.params));
+    let request = |&(at, index): &(usize, u32)| {
+        let key = TraceKey { start: starts[at].id.clone(), policy: policy.clone(), seed: plan.seed, index };
+        SampleRequest { seed: key.request_seed(), ..templates[at].clone() }
+    };
+    for chunk in asked.chunks(plan.in_flight.max(1)) {
+        let requests: Vec<SampleRequest> = chunk.iter().map(request).collect();
+        let mut given = 0;
+        sampler.sample(&requests, &mut |at: usize, completion: Completion| {
+            let start = chunk[at].0;
+            counts[start].count.add(judge.judge(&starts[start], &completion).outcome.is_correct());
+            counts[start].tokens += completion.tokens.len() as u64;
+            given += 1;
+            ControlFlow::Continue(())
+        })?;
+        if given != chunk.len() {
+            return Err(CountError::Incomplete { given, asked: chunk.len() });
+        }
+    }
+    Ok(counts)
+}
+
+/// Each start once as a request, whose tokens all of its completions share.
+fn templates(starts: &[Start], params: &SamplingParams) -> Vec<SampleRequest> {
+    let template = |start: &Start| SampleRequest {
+        prompt: start.prompt.as_slice().into(),
+        prefix: start.prefix.as_slice().into(),
+        params: params.clone(),
+        seed: 0,
+    };
+    starts.iter().map(template).collect()
+}

@@ -1,0 +1,256 @@
+//! The tables of a recipe and their defaults. A key without a default must be written.
+//!
+//! `Option` stands only where "none" is a setting of its own (no budget, no band filter), never for
+//! "the default".
+
+use std::path::PathBuf;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use toehold_rollout::Band;
+use toehold_rollout::synthetic::Family;
+
+use super::section;
+
+/// A recipe in which every value is explicit. `O` is the objective, `C` the curriculum.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Plan<O, C> {
+    /// What the run is called and where it lies.
+    pub run: Run,
+    /// The problems to learn and those held out.
+    pub problems: Problems,
+    /// The policy to begin with.
+    pub policy: Policy,
+    /// How the traces that prefixes are cut from are found.
+    pub collect: Collect,
+    /// Where rollouts start.
+    pub curriculum: C,
+    /// Imitation of collected traces before training; none without the table `[sft]`.
+    pub sft: Option<Sft>,
+    /// How much each sampled token counts.
+    pub objective: O,
+    /// The training loop.
+    pub train: Train,
+    /// What is measured, and how often.
+    pub evaluate: Evaluate,
+}
+
+section! {
+    /// The table `[run]`.
+    Run from RunWritten {
+        /// Name of the run: a folder's name, without separators.
+        name: String,
+        /// Seed of everything that is random.
+        seed: u64 = 0,
+        /// The folder in which the run's own folder is made.
+        folder: PathBuf = PathBuf::from("runs"),
+    }
+}
+
+section! {
+    /// The table `[problems]`: either `file` or `synthetic` is written, not both.
+    Problems from ProblemsWritten {
+        /// JSON lines of problems to learn.
+        file: Option<PathBuf> = None,
+        /// JSON lines of problems that are only evaluated on.
+        held_out_file: Option<PathBuf> = None,
+        /// Problems that the project makes itself: a family's name, or a table with `family` and those of
+        /// that family's settings that are not its defaults.
+        synthetic: Option<Synthetic> = None,
+        /// How many synthetic problems to make for learning.
+        count: usize = 256,
+        /// How many more to make for evaluation only.
+        held_out: usize = 64,
+        /// Seed of the synthetic problems, apart from the run's, so that runs can share problems.
+        seed: u64 = 0,
+        /// Learn only problems whose collected success is in this band; all problems without it.
+        band: Option<Band> = None,
+    }
+}
+
+/// Where the problems come from, with what was written checked to be one of the two.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Source<'a> {
+    /// A file of JSON lines.
+    File(&'a std::path::Path),
+    /// A synthetic family and its settings.
+    Synthetic(&'a Family),
+}
+
+/// A synthetic family as a recipe writes it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Synthetic(pub Family);
+
+impl<'de> Deserialize<'de> for Synthetic {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Synthetic, D::Error> {
+        let table = match toml::Value::deserialize(deserializer)? {
+            toml::Value::String(family) => toml::Table::from_iter([("family".to_owned(), family.into())]),
+            toml::Value::Table(table) => table,
+            other => return Err(D::Error::custom(format!("expected a family, not a {}", other.type_str()))),
+        };
+        table.try_into().map(Synthetic).map_err(|error: toml::de::Error| D::Error::custom(error.message()))
+    }
+}
+
+impl Problems {
+    /// The one source that a resolved recipe has.
+    pub fn source(&self) -> Option<Source<'_>> {
+        match (&self.file, &self.synthetic) {
+            (Some(file), None) => Some(Source::File(file)),
+            (None, Some(Synthetic(family))) => Some(Source::Synthetic(family)),
+            _ => None,
+        }
+    }
+}
+
+section! {
+    /// The table `[policy]`.
+    Policy from PolicyWritten {
+        /// A folder in the Hugging Face layout.
+        model: PathBuf,
+        /// What the policy is shown; `{problem}` stands for the problem's text.
+        template: String = "{problem}\n".to_owned(),
+    }
+}
+
+/// How much is collected of each problem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Until {
+    /// Until the first success or `max_attempts`: rejection sampling.
+    OneSuccess,
+    /// `max_attempts`, whatever comes of them.
+    MaxAttempts,
+}
+
+section! {
+    /// The table `[collect]`.
+    Collect from CollectWritten {
+        /// `one-success` or `max-attempts`.
+        until: Until = Until::OneSuccess,
+        /// Attempts on one problem at most. PrefixRL: 2500.
+        max_attempts: u32 = 2500,
+        /// Sampling temperature. PrefixRL: 0.7. A small base may need 1, because a lower one narrows what is
+        /// found.
+        temperature: f32 = 0.7,
+        /// Tokens of a completion at most. PrefixRL: 16384.
+        max_tokens: u32 = 16_384,
+        /// Requests handed to the sampler at once; the result does not depend on it.
+        in_flight: usize = 256,
+    }
+}
+
+section! {
+    /// The table `[sft]`: imitation of the collected correct traces, before training.
+    Sft from SftWritten {
+        /// Passes over the traces. PrefixRL's baseline: 5.
+        epochs: u32 = 5,
+        /// Traces per optimizer step.
+        batch: usize = 64,
+        /// Peak learning rate.
+        learning_rate: f64 = 1e-5,
+        /// How the rate changes over the stage.
+        schedule: Schedule = Schedule::Cosine,
+        /// Part of the stage in which the rate rises to its peak, in `[0, 1]`. PrefixRL: 0.1.
+        warm_up: f64 = 0.1,
+        /// What a trace's loss is divided by.
+        aggregation: Aggregation = Aggregation::TokenMean,
+    }
+}
+
+/// How the learning rate changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Schedule {
+    /// The same from the end of the warm-up on.
+    Constant,
+    /// From its peak to zero along half a cosine.
+    Cosine,
+}
+
+/// What the loss of a batch is divided by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Aggregation {
+    /// The completion tokens of the batch: DAPO, verl.
+    TokenMean,
+    /// Each trace's own tokens, then the traces: the original GRPO.
+    TraceMean,
+    /// The traces times the token limit: Dr. GRPO.
+    Constant,
+}
+
+/// Which training rollouts go into the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Keep {
+    /// Every one.
+    All,
+    /// None: only the events speak of them.
+    None,
+}
+
+section! {
+    /// The table `[train]`.
+    Train from TrainWritten {
+        /// Optimizer steps at most. PrefixRL: 400.
+        steps: u64 = 400,
+        /// Stop once the run's FLOPs, collection included, reach this; no such limit without it.
+        flops: Option<f64> = None,
+        /// Groups per step. PrefixRL: 128.
+        starts: usize = 128,
+        /// Rollouts per group. PrefixRL: 8.
+        group: u32 = 8,
+        /// Peak learning rate. PrefixRL: 1e-6, for models of billions of parameters.
+        learning_rate: f64 = 1e-6,
+        /// How the rate changes over the steps. PrefixRL: constant.
+        schedule: Schedule = Schedule::Constant,
+        /// Steps in which the rate rises to its peak.
+        warm_up: u64 = 0,
+        /// Norm that the gradient is scaled down to. PrefixRL: 1.
+        clip: f64 = 1.0,
+        /// What a trace's loss is divided by.
+        aggregation: Aggregation = Aggregation::TokenMean,
+        /// Sampling temperature, above 0. PrefixRL: 1 and, for one model, 0.7.
+        temperature: f32 = 1.0,
+        /// Only the likeliest tokens of this number; 0 keeps all.
+        top_k: u32 = 0,
+        /// Only the likeliest tokens up to this mass, in (0, 1].
+        top_p: f32 = 1.0,
+        /// Tokens of a completion at most. PrefixRL: 16384.
+        max_tokens: u32 = 16_384,
+        /// Which training rollouts go into the store: `all` or `none`.
+        keep: Keep = Keep::All,
+        /// Steps from one checkpoint to the next.
+        checkpoint_every: u64 = 50,
+        /// Checkpoints that are kept, the newest ones.
+        keep_checkpoints: usize = 2,
+    }
+}
+
+section! {
+    /// The table `[evaluate]`: always on plain problems, never charged to the run.
+    Evaluate from EvaluateWritten {
+        /// Completions per problem in the measurement of pass@k. PrefixRL: 256.
+        samples: u32 = 256,
+        /// The k of pass@k, each at most `samples`.
+        k: Vec<u32> = vec![1, 4, 16, 64],
+        /// Steps from one point of the training curve to the next; 0 measures only before and after.
+        every: u64 = 20,
+        /// Completions per problem at a point of the curve, and per trace in the prefix sweep.
+        curve_samples: u32 = 8,
+        /// Training problems evaluated, the first ones; all with 0.
+        train_problems: usize = 0,
+        /// Held-out problems evaluated, the first ones; all with 0.
+        held_out_problems: usize = 0,
+        /// Sampling temperature. PrefixRL: 0.7; 1 measures the distribution that is trained.
+        temperature: f32 = 0.7,
+        /// Tokens of a completion at most. PrefixRL: 16384.
+        max_tokens: u32 = 16_384,
+        /// Shares of a stored trace that are given as prefixes at the end of the run, in `[0, 1)`.
+        prefix_sweep: Vec<f64> = vec![0.0, 0.2, 0.4, 0.6, 0.8],
+        /// Stored traces that the sweep is over, the first ones; all with 0.
+        sweep_traces: usize = 64,
+    }
+}

@@ -1,0 +1,111 @@
+//! From the recipe as written to the plan: defaults, then ranges.
+
+use super::plan::{Collect, Evaluate, Plan, Policy, Problems, Run, Sft, Train};
+use super::{Method, RecipeError};
+
+pub(super) fn resolve<O: Method, C: Method>(sections: &toml::Table) -> Result<Plan<O, C>, RecipeError> {
+    let table = |name: &str| sections.get(name).and_then(toml::Value::as_table).cloned();
+    let section = |name: &str| table(name).unwrap_or_default();
+    let plan = Plan {
+        run: Run::read(section("run"), "run")?,
+        problems: Problems::read(section("problems"), "problems")?,
+        policy: Policy::read(section("policy"), "policy")?,
+        collect: Collect::read(section("collect"), "collect")?,
+        curriculum: method::<C>(section(C::SECTION))?,
+        sft: table("sft").map(|table| Sft::read(table, "sft")).transpose()?,
+        objective: method::<O>(section(O::SECTION))?,
+        train: Train::read(section("train"), "train")?,
+        evaluate: Evaluate::read(section("evaluate"), "evaluate")?,
+    };
+    check_source(&plan)?;
+    check_ranges(&plan)?;
+    Ok(plan)
+}
+
+/// Reads a table with `kind`. It has no default: a recipe is about its method, so it names it.
+fn method<M: Method>(mut table: toml::Table) -> Result<M, RecipeError> {
+    let kind: Option<String> = super::section::take(&mut table, M::SECTION, "kind")?;
+    let missing = || RecipeError::Missing { section: M::SECTION.to_owned(), key: "kind".to_owned() };
+    M::read(&kind.ok_or_else(missing)?, table)
+}
+
+fn check_source<O, C>(plan: &Plan<O, C>) -> Result<(), RecipeError> {
+    let problems = &plan.problems;
+    let out = |key, found: &str, expected| {
+        Err(RecipeError::OutOfRange { section: "problems", key, found: found.to_owned(), expected })
+    };
+    match (&problems.file, &problems.synthetic) {
+        (None, None) => Err(RecipeError::Missing { section: "problems".into(), key: "file` or `synthetic".into() }),
+        (Some(_), Some(_)) => out("file", "written beside `synthetic`", "one of the two"),
+        (None, Some(_)) if problems.held_out_file.is_some() => {
+            out("held_out_file", "written beside `synthetic`", "`held_out`, a number of problems")
+        }
+        (None, Some(synthetic)) => synthetic.0.check().map_err(|error| RecipeError::WrongType {
+            section: "problems".into(),
+            key: "synthetic".into(),
+            reason: error.to_string(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// One line per rule: the table, the key, the value, whether it is in range, and the range in words.
+fn check_ranges<O, C>(plan: &Plan<O, C>) -> Result<(), RecipeError> {
+    let Plan { run, problems, policy, collect, train, evaluate, .. } = plan;
+    let name_is_plain = !run.name.is_empty() && !run.name.starts_with('.') && !run.name.contains(['/', '\\']);
+    let has_problem = policy.template.contains("{problem}");
+    let k_limit = u64::from(evaluate.samples);
+    check("run", "name", &run.name, name_is_plain, "a folder's name")?;
+    check("problems", "count", problems.count, problems.count > 0, "at least 1")?;
+    check("policy", "template", &policy.template, has_problem, "text with {problem}")?;
+    check("collect", "max_attempts", collect.max_attempts, collect.max_attempts > 0, "at least 1")?;
+    check("collect", "temperature", collect.temperature, is_above_zero(collect.temperature), "above 0")?;
+    check("collect", "max_tokens", collect.max_tokens, collect.max_tokens > 0, "at least 1")?;
+    check("collect", "in_flight", collect.in_flight, collect.in_flight > 0, "at least 1")?;
+    check("train", "starts", train.starts, train.starts > 0, "at least 1")?;
+    check("train", "group", train.group, train.group > 0, "at least 1")?;
+    check("train", "learning_rate", train.learning_rate, is_rate(train.learning_rate), "at least 0 and finite")?;
+    check("train", "clip", train.clip, train.clip > 0.0, "above 0")?;
+    check("train", "temperature", train.temperature, is_above_zero(train.temperature), "above 0")?;
+    check("train", "top_p", train.top_p, train.top_p > 0.0 && train.top_p <= 1.0, "in (0, 1]")?;
+    check("train", "max_tokens", train.max_tokens, train.max_tokens > 0, "at least 1")?;
+    check("train", "flops", train.flops.unwrap_or(1.0), train.flops.is_none_or(|f| f > 0.0), "above 0")?;
+    check("train", "checkpoint_every", train.checkpoint_every, train.checkpoint_every > 0, "at least 1")?;
+    check("train", "keep_checkpoints", train.keep_checkpoints, train.keep_checkpoints > 0, "at least 1")?;
+    check("evaluate", "samples", evaluate.samples, evaluate.samples > 0, "at least 1")?;
+    check("evaluate", "curve_samples", evaluate.curve_samples, evaluate.curve_samples > 0, "at least 1")?;
+    check("evaluate", "temperature", evaluate.temperature, evaluate.temperature >= 0.0, "at least 0")?;
+    check("evaluate", "max_tokens", evaluate.max_tokens, evaluate.max_tokens > 0, "at least 1")?;
+    for &k in &evaluate.k {
+        check("evaluate", "k", k, k > 0 && u64::from(k) <= k_limit, "at least 1 and at most `samples`")?;
+    }
+    for &share in &evaluate.prefix_sweep {
+        check("evaluate", "prefix_sweep", share, (0.0..1.0).contains(&share), "in [0, 1)")?;
+    }
+    let Some(sft) = &plan.sft else { return Ok(()) };
+    check("sft", "epochs", sft.epochs, sft.epochs > 0, "at least 1")?;
+    check("sft", "batch", sft.batch, sft.batch > 0, "at least 1")?;
+    check("sft", "learning_rate", sft.learning_rate, is_rate(sft.learning_rate), "at least 0 and finite")?;
+    check("sft", "warm_up", sft.warm_up, (0.0..=1.0).contains(&sft.warm_up), "in [0, 1]")
+}
+
+fn is_rate(rate: f64) -> bool {
+    rate.is_finite() && rate >= 0.0
+}
+
+fn is_above_zero(temperature: f32) -> bool {
+    temperature.is_finite() && temperature > 0.0
+}
+
+fn check(
+    section: &'static str,
+    key: &'static str,
+    found: impl ToString,
+    is_in_range: bool,
+    expected: &'static str,
+) -> Result<(), RecipeError> {
+    if is_in_range {
+        return Ok(());
+    }
+    Err(RecipeError::OutOfRange { section, key, found: found.to_string(), expected })
+}

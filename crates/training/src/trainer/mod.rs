@@ -1,0 +1,366 @@
+//! The loop: select, sample, verify, store, weigh, accumulate, step, observe.
+//!
+//! It is the same for every method and every policy: the curriculum says where rollouts start, the
+//! objective how much each token counts, and anything that samples and learns can be put under it.
+//!
+//! Invariants: step `s` depends on the checkpoint before it, the seed and `s`, so a run that was
+//! killed anywhere ends in the same weights, the same store and the same events as one that was not;
+//! what was sampled is stored before it is learnt from; a batch with nothing to learn moves nothing,
+//! not even by momentum.
+
+pub mod checkpoint;
+pub mod event;
+pub mod flops;
+pub mod imitate;
+pub mod rollouts;
+pub mod schedule;
+mod weigh;
+
+use std::io;
+use std::path::PathBuf;
+
+use toehold_rollout::collect::{Judge, JudgeError};
+use toehold_rollout::store::{AppendError, PolicyRecord, PutError};
+use toehold_rollout::{
+    LearnError, Learner, PolicyVersion, SampleError, Sampler, SamplingParams, Start, StepStats, Store, SuccessCount,
+};
+
+pub use event::{Event, EventLog, Listener, StopReason};
+pub use flops::Compute;
+pub use imitate::{ImitationPlan, imitate};
+pub use rollouts::{Group, Rollout};
+
+use crate::curriculum::{Curriculum, RestoreError, Selection};
+use crate::evaluation::{CountError, CountPlan, count_successes, pass_at_k_over_problems};
+use crate::objective::Weigh;
+use crate::random::seed_for;
+use crate::recipe::{Keep, Train};
+use checkpoint::{Checkpoint, CheckpointError};
+use schedule::Rate;
+use weigh::Learnt;
+
+/// What a run needs to know beside its policy and its method.
+#[derive(Clone, Debug)]
+pub struct TrainPlan {
+    /// The recipe's table.
+    pub train: Train,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Tokens that end a completion.
+    pub stop: Vec<u32>,
+    /// Folder of the checkpoints; made when needed.
+    pub checkpoints: PathBuf,
+    /// What was spent before the first step: collection and imitation.
+    pub spent: Compute,
+    /// What people call the policy, for the store.
+    pub model: String,
+    /// Hash of its tokenizer, for the store.
+    pub tokenizer_hash: String,
+    /// What is measured.
+    pub evaluation: EvaluationPlan,
+}
+
+/// What is measured, and how often.
+#[derive(Clone, Debug)]
+pub struct EvaluationPlan {
+    /// Steps from one measurement to the next; 0 measures only before and after training.
+    pub every: u64,
+    /// Named sets of plain starts, such as `train` and `held_out`; empty to measure nothing.
+    pub sets: Vec<(String, Vec<Start>)>,
+    /// How each start is sampled. The step is mixed into the seed.
+    pub count: CountPlan,
+    /// The k of pass@k.
+    pub k: Vec<u32>,
+}
+
+/// What the loop works with, apart from the policy.
+pub struct Setup<'a> {
+    /// Where traces are kept. The problems must be in it.
+    pub store: &'a mut Store,
+    /// Who gives verdicts.
+    pub judge: &'a dyn Judge,
+    /// Where rollouts start.
+    pub curriculum: &'a mut dyn Curriculum,
+    /// How much each token counts.
+    pub objective: &'a dyn Weigh,
+    /// The numbers.
+    pub plan: &'a TrainPlan,
+    /// Who hears of it.
+    pub listener: &'a mut dyn Listener,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// Optimizer steps done.
+    pub step: u64,
+    /// Why it ended.
+    pub reason: StopReason,
+    /// All that was spent, collection and imitation included.
+    pub compute: Compute,
+    /// Its price.
+    pub flops: f64,
+    /// The final weights.
+    pub policy: PolicyVersion,
+}
+
+/// Why a run failed. What was checkpointed before is whole, and the run can be started again.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// Sampling failed.
+    #[error(transparent)]
+    Sample(#[from] SampleError),
+    /// The sampler ended without answering every request.
+    #[error("the sampler gave {given} of {asked} completions")]
+    Incomplete {
+        /// Completions that came.
+        given: usize,
+        /// Requests made.
+        asked: usize,
+    },
+    /// The curriculum gave nothing.
+    #[error("the curriculum gave no start for step {step}")]
+    NoStart {
+        /// The step.
+        step: u64,
+    },
+    /// A start that cannot be judged.
+    #[error(transparent)]
+    Judge(#[from] JudgeError),
+    /// Learning failed.
+    #[error(transparent)]
+    Learn(#[from] LearnError),
+    /// Starts or policies were not stored.
+    #[error(transparent)]
+    Put(#[from] PutError),
+    /// Traces were not stored.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// A measurement failed.
+    #[error(transparent)]
+    Evaluate(#[from] CountError),
+    /// A checkpoint could not be written or read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A checkpoint of another curriculum or of other problems.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// A checkpoint of another run.
+    #[error("the checkpoint {path} is of seed {found}, expected {expected}\nhint: give the run another name")]
+    OtherSeed {
+        /// The checkpoint's folder.
+        path: PathBuf,
+        /// Its seed.
+        found: u64,
+        /// This run's.
+        expected: u64,
+    },
+    /// An event could not be kept.
+    #[error("an event could not be recorded")]
+    Listener(#[from] io::Error),
+}
+
+/// Trains `policy`, from its newest checkpoint if there is one, until its steps are done, its FLOPs
+/// are used up, or the listener asks for an end.
+///
+/// # Errors
+/// See [`TrainError`].
+pub fn train<'a, P: Sampler + Learner>(policy: &'a mut P, setup: Setup<'a>) -> Result<Summary, TrainError> {
+    let plan = setup.plan;
+    let mut run = Run::begin(policy, setup)?;
+    let reason = loop {
+        if let Some(reason) = run.has_to_stop() {
+            break reason;
+        }
+        let selections = run.select()?;
+        let groups = run.sample_and_verify(selections)?;
+        run.store(&groups)?;
+        let learnt = run.weigh_and_accumulate(&groups)?;
+        let (rate, gradient) = run.step(&learnt)?;
+        run.observe(&groups, &learnt, rate, gradient)?;
+        run.publish()?;
+        let stop = run.has_to_stop();
+        // Not when interrupted: the measurement would stand in no other run's record.
+        if run.is_due(plan.evaluation.every) || stop.is_some_and(|stop| stop != StopReason::Interrupted) {
+            run.evaluate()?;
+        }
+        if run.is_due(plan.train.checkpoint_every) || stop.is_some() {
+            run.save()?;
+        }
+    };
+    run.finish(reason)
+}
+
+/// A run in progress.
+struct Run<'a, P> {
+    policy: &'a mut P,
+    setup: Setup<'a>,
+    policy_version: PolicyVersion,
+    params: SamplingParams,
+    /// Steps done.
+    done: u64,
+    compute: Compute,
+    is_interrupted: bool,
+}
+
+impl<'a, P: Sampler + Learner> Run<'a, P> {
+    /// Restores the newest checkpoint or begins anew.
+    fn begin(policy: &'a mut P, setup: Setup<'a>) -> Result<Run<'a, P>, TrainError> {
+        let plan = setup.plan;
+        let Train { temperature, top_k, top_p, max_tokens, .. } = plan.train;
+        let params = SamplingParams { temperature, top_k, top_p, max_tokens, stop: plan.stop.clone() };
+        let found = checkpoint::latest(&plan.checkpoints)?;
+        if let Some((path, checkpoint)) = &found {
+            if checkpoint.seed != plan.seed {
+                let (found, expected) = (checkpoint.seed, plan.seed);
+                return Err(TrainError::OtherSeed { path: path.clone(), found, expected });
+            }
+            policy.restore(path)?;
+            setup.curriculum.restore(&checkpoint.curriculum)?;
+        }
+        let policy_version = policy.publish()?;
+        let checkpoint = found.map(|(_, checkpoint)| checkpoint);
+        let (done, compute) = checkpoint.as_ref().map_or((0, plan.spent), |c| (c.step, c.compute));
+        let mut run = Run { policy, setup, policy_version, params, done, compute, is_interrupted: false };
+        run.put_policy(None)?;
+        if checkpoint.is_some() {
+            run.tell(Event::Resumed { step: done })?;
+        } else {
+            let (policy, flops) = (run.policy_version.clone(), run.flops());
+            run.tell(Event::Started { step: 0, policy, compute, flops })?;
+            run.evaluate()?;
+        }
+        Ok(run)
+    }
+
+    fn has_to_stop(&self) -> Option<StopReason> {
+        let train = &self.setup.plan.train;
+        if self.done >= train.steps {
+            Some(StopReason::Steps)
+        } else if train.flops.is_some_and(|budget| self.flops() >= budget) {
+            Some(StopReason::Flops)
+        } else {
+            self.is_interrupted.then_some(StopReason::Interrupted)
+        }
+    }
+
+    fn select(&mut self) -> Result<Vec<Selection>, TrainError> {
+        let selections = self.setup.curriculum.next(self.setup.plan.train.starts);
+        if selections.is_empty() {
+            return Err(TrainError::NoStart { step: self.done + 1 });
+        }
+        // Before anything is sampled: a verdict that cannot be given is a rollout thrown away.
+        selections.iter().try_for_each(|selection| self.setup.judge.check(&selection.start))?;
+        Ok(selections)
+    }
+
+    fn sample_and_verify(&mut self, selections: Vec<Selection>) -> Result<Vec<Group>, TrainError> {
+        let plan = self.setup.plan;
+        let seed = seed_for(plan.seed, "rollouts", &[self.done]);
+        let size = plan.train.group;
+        rollouts::sample_groups(self.policy, self.setup.judge, selections, size, &self.params, seed)
+    }
+
+    fn store(&mut self, groups: &[Group]) -> Result<(), TrainError> {
+        if self.setup.plan.train.keep == Keep::None {
+            return Ok(());
+        }
+        let starts: Vec<Start> = groups.iter().map(|group| Start::clone(&group.selection.start)).collect();
+        self.setup.store.put_starts(&starts)?;
+        let records = rollouts::records(groups, &self.params, self.setup.judge.version());
+        self.setup.store.append(&records)?;
+        Ok(())
+    }
+
+    fn weigh_and_accumulate(&mut self, groups: &[Group]) -> Result<Learnt, TrainError> {
+        let train = &self.setup.plan.train;
+        let weighed = weigh::weigh(self.setup.objective, groups, train.aggregation, train.max_tokens);
+        Ok(weigh::accumulate(self.policy, self.setup.objective, &weighed)?)
+    }
+
+    /// The learning rate and what the step did.
+    fn step(&mut self, learnt: &Learnt) -> Result<(f64, StepStats), TrainError> {
+        let Train { learning_rate: peak, schedule, warm_up, steps, .. } = self.setup.plan.train;
+        let rate = Rate { peak, schedule, warm_up, steps }.at(self.done);
+        let gradient = if learnt.traces > 0 { self.policy.step(rate)? } else { StepStats::default() };
+        self.done += 1;
+        Ok((rate, gradient))
+    }
+
+    fn observe(&mut self, groups: &[Group], learnt: &Learnt, rate: f64, gradient: StepStats) -> Result<(), TrainError> {
+        for group in groups {
+            self.setup.curriculum.observe(&group.selection, group.count());
+            self.tell(Event::Group(weigh::group_event(self.done, group)))?;
+        }
+        let mut event = weigh::step_event(self.done, self.policy_version.clone(), groups, learnt);
+        self.compute.add(event.compute);
+        event.learning_rate = rate;
+        event.gradient = gradient;
+        event.flops = self.flops();
+        event.curriculum = self.setup.curriculum.metrics();
+        self.tell(Event::Step(Box::new(event)))
+    }
+
+    /// Hands the new weights to the sampler.
+    fn publish(&mut self) -> Result<(), TrainError> {
+        let parent = std::mem::replace(&mut self.policy_version, self.policy.publish()?);
+        self.put_policy(Some(parent))
+    }
+
+    fn put_policy(&mut self, parent: Option<PolicyVersion>) -> Result<(), TrainError> {
+        let plan = self.setup.plan;
+        self.setup.store.put_policy(&PolicyRecord {
+            version: self.policy_version.clone(),
+            model: plan.model.clone(),
+            tokenizer_hash: plan.tokenizer_hash.clone(),
+            step: self.done,
+            parent,
+        })?;
+        Ok(())
+    }
+
+    fn evaluate(&mut self) -> Result<(), TrainError> {
+        let EvaluationPlan { sets, count, k, .. } = &self.setup.plan.evaluation;
+        for (set, starts) in sets {
+            let seed = seed_for(count.seed, "evaluation", &[self.done]);
+            let plan = CountPlan { seed, ..count.clone() };
+            let problems = count_successes(self.policy, self.setup.judge, starts, &plan)?;
+            let counts: Vec<SuccessCount> = problems.iter().map(|problem| problem.count).collect();
+            let mut total = SuccessCount::default();
+            counts.iter().for_each(|&count| total.merge(count));
+            let pass_at_k = k.iter().filter_map(|&k| pass_at_k_over_problems(&counts, k, seed)).collect();
+            let (step, set, flops) = (self.done, set.clone(), self.flops());
+            self.tell(Event::Evaluated(event::Evaluated { step, set, count: total, pass_at_k, problems, flops }))?;
+        }
+        Ok(())
+    }
+
+    fn save(&mut self) -> Result<(), TrainError> {
+        self.tell(Event::Checkpoint { step: self.done })?;
+        let plan = self.setup.plan;
+        let curriculum = self.setup.curriculum.state();
+        let checkpoint = Checkpoint { step: self.done, seed: plan.seed, compute: self.compute, curriculum };
+        checkpoint::save(&plan.checkpoints, &checkpoint, self.policy, plan.train.keep_checkpoints)?;
+        Ok(())
+    }
+
+    fn finish(mut self, reason: StopReason) -> Result<Summary, TrainError> {
+        let (step, compute, flops) = (self.done, self.compute, self.flops());
+        self.tell(Event::Finished { step, reason, compute, flops })?;
+        Ok(Summary { step, reason, compute, flops, policy: self.policy_version })
+    }
+
+    fn is_due(&self, every: u64) -> bool {
+        every > 0 && self.done.is_multiple_of(every)
+    }
+
+    fn flops(&self) -> f64 {
+        self.compute.flops(self.policy.parameter_count())
+    }
+
+    fn tell(&mut self, event: Event) -> Result<(), TrainError> {
+        self.is_interrupted |= self.setup.listener.hear(&event)?.is_break();
+        Ok(())
+    }
+}

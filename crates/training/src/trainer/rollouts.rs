@@ -1,0 +1,129 @@
+//! The groups of one step: sampled, judged and ready to be stored.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use toehold_rollout::collect::Judge;
+use toehold_rollout::store::{Stage, TraceRecord};
+use toehold_rollout::{
+    Completion, PolicyVersion, SampleRequest, Sampler, SamplingParams, StartId, SuccessCount, Trace, TraceKey,
+};
+use toehold_verifier::Verdict;
+
+use super::{Compute, TrainError};
+use crate::curriculum::Selection;
+
+/// The traces of one start under one policy version.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    /// The start, and why it was chosen.
+    pub selection: Selection,
+    /// What was sampled from it, by index.
+    pub rollouts: Vec<Rollout>,
+}
+
+/// One rollout with its verdict.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rollout {
+    /// What makes it unique in the store.
+    pub key: TraceKey,
+    /// Its tokens.
+    pub trace: Trace,
+    /// What the verifier said.
+    pub verdict: Verdict,
+}
+
+impl Group {
+    /// One reward per rollout: 1 for a correct one, 0 otherwise.
+    pub fn rewards(&self) -> Vec<f64> {
+        self.rollouts.iter().map(|rollout| f64::from(u8::from(rollout.verdict.outcome.is_correct()))).collect()
+    }
+
+    /// Its successes and attempts.
+    pub fn count(&self) -> SuccessCount {
+        let mut count = SuccessCount::default();
+        self.rollouts.iter().for_each(|rollout| count.add(rollout.verdict.outcome.is_correct()));
+        count
+    }
+
+    /// Tokens that sampling it took: prompt and prefix once, and every completion.
+    pub fn compute(&self) -> Compute {
+        let start = &self.selection.start;
+        let completions: usize = self.rollouts.iter().map(|rollout| rollout.trace.completion.tokens.len()).sum();
+        Compute { sampled_tokens: (start.prompt.len() + start.prefix.len() + completions) as u64, trained_tokens: 0 }
+    }
+}
+
+/// Samples `size` rollouts from each selection and judges them; in the order of `selections`.
+///
+/// `seed` belongs to the step: a policy that did not move in a step would otherwise be asked for the
+/// very same rollouts again, and never move.
+pub(super) fn sample_groups(
+    sampler: &mut impl Sampler,
+    judge: &dyn Judge,
+    selections: Vec<Selection>,
+    size: u32,
+    params: &SamplingParams,
+    seed: u64,
+) -> Result<Vec<Group>, TrainError> {
+    let policy = sampler.version();
+    let keys = keys(&selections, size, &policy, seed);
+    let requests: Vec<SampleRequest> =
+        selections.iter().zip(&keys).flat_map(|(selection, keys)| requests(selection, keys, params)).collect();
+    let mut completions: Vec<Option<Completion>> = vec![None; requests.len()];
+    sampler.sample(&requests, &mut |at, completion| {
+        completions[at] = Some(completion);
+        ControlFlow::Continue(())
+    })?;
+    let given = completions.iter().flatten().count();
+    if given != requests.len() {
+        return Err(TrainError::Incomplete { given, asked: requests.len() });
+    }
+    let mut completions = completions.into_iter().flatten();
+    let group = |(selection, keys): (Selection, Vec<TraceKey>)| {
+        let rollout = |(key, completion): (TraceKey, Completion)| {
+            let verdict = judge.judge(&selection.start, &completion);
+            let (prompt, prefix) = (selection.start.prompt.clone(), selection.start.prefix.clone());
+            Rollout { key, trace: Trace { prompt, prefix, completion, sampled_by: policy.clone() }, verdict }
+        };
+        let rollouts = keys.into_iter().zip(&mut completions).map(rollout).collect();
+        Group { selection, rollouts }
+    };
+    Ok(selections.into_iter().zip(keys).map(group).collect())
+}
+
+/// One key per rollout. A start that was chosen twice in a step goes on counting where it stopped, so
+/// that its second group is not a copy of the first.
+fn keys(selections: &[Selection], size: u32, policy: &PolicyVersion, seed: u64) -> Vec<Vec<TraceKey>> {
+    let mut next: HashMap<&StartId, u32> = HashMap::new();
+    let group = |selection| {
+        let Selection { start, .. }: &Selection = selection;
+        let first = *next.entry(&start.id).and_modify(|next| *next += size).or_insert(0);
+        let key = |index| TraceKey { start: start.id.clone(), policy: policy.clone(), seed, index };
+        (first..first + size).map(key).collect()
+    };
+    selections.iter().map(group).collect()
+}
+
+fn requests(selection: &Selection, keys: &[TraceKey], params: &SamplingParams) -> Vec<SampleRequest> {
+    let request = SampleRequest {
+        prompt: selection.start.prompt.as_slice().into(),
+        prefix: selection.start.prefix.as_slice().into(),
+        params: params.clone(),
+        seed: 0,
+    };
+    keys.iter().map(|key| SampleRequest { seed: key.request_seed(), ..request.clone() }).collect()
+}
+
+/// The groups as the store keeps them.
+pub(super) fn records(groups: &[Group], params: &SamplingParams, verifier_version: &str) -> Vec<TraceRecord> {
+    let record = |rollout: &Rollout| TraceRecord {
+        key: rollout.key.clone(),
+        stage: Stage::Train,
+        completion: rollout.trace.completion.clone(),
+        params: params.clone(),
+        verdict: rollout.verdict.clone(),
+        verifier_version: verifier_version.to_owned(),
+    };
+    groups.iter().flat_map(|group| &group.rollouts).map(record).collect()
+}

@@ -1,0 +1,198 @@
+//! From the groups of a step to the gradient, and to the numbers of its event.
+
+use toehold_rollout::{LearnError, Learner, PolicyVersion, StopReason, TokenScores, Trace};
+
+use super::event::{GroupEvent, KindStats, StepEvent};
+use super::{Compute, Group};
+use crate::objective::{Weigh, aggregate};
+use crate::recipe::Aggregation;
+
+/// A trace that says something.
+pub(super) struct Weighed<'a> {
+    trace: &'a Trace,
+    advantage: f64,
+    scale: f64,
+}
+
+/// What the learner was given.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Learnt {
+    pub(super) traces: usize,
+    /// Prompt, prefix and completion of each.
+    pub(super) tokens: u64,
+    /// Mean of `|current − behavior|` over their completions.
+    pub(super) mismatch: f64,
+}
+
+/// The traces with an advantage other than zero, with the factor that divides by the whole batch.
+pub(super) fn weigh<'a>(
+    objective: &dyn Weigh,
+    groups: &'a [Group],
+    aggregation: Aggregation,
+    max_tokens: u32,
+) -> Vec<Weighed<'a>> {
+    let traces: Vec<&Trace> = groups.iter().flat_map(|group| &group.rollouts).map(|rollout| &rollout.trace).collect();
+    let lengths: Vec<usize> = traces.iter().map(|trace| trace.completion.tokens.len()).collect();
+    let scales = aggregate::scales(aggregation, &lengths, max_tokens);
+    let advantages = groups.iter().flat_map(|group| objective.advantages(&group.rewards()));
+    let weighed = traces.into_iter().zip(advantages).zip(scales);
+    weighed
+        .map(|((trace, advantage), scale)| Weighed { trace, advantage, scale })
+        .filter(|weighed| weighed.advantage != 0.0 && !weighed.trace.completion.tokens.is_empty())
+        .collect()
+}
+
+/// Adds the gradient of the weighed traces; asks the learner for nothing when there are none.
+pub(super) fn accumulate(
+    learner: &mut impl Learner,
+    objective: &dyn Weigh,
+    weighed: &[Weighed<'_>],
+) -> Result<Learnt, LearnError> {
+    if weighed.is_empty() {
+        return Ok(Learnt::default());
+    }
+    let traces: Vec<&Trace> = weighed.iter().map(|weighed| weighed.trace).collect();
+    let (mut distance, mut tokens) = (0.0, 0);
+    learner.accumulate(&traces, &mut |at, scores: &TokenScores| {
+        let Weighed { trace, advantage, scale } = weighed[at];
+        let behavior = &trace.completion.behavior;
+        let apart = |(current, behavior): (&f32, &f32)| f64::from((current - behavior).abs());
+        distance += scores.current.iter().zip(behavior).map(apart).sum::<f64>();
+        tokens += scores.current.len();
+        let coefficients = objective.coefficients(advantage, &scores.current, behavior);
+        coefficients.into_iter().map(|coefficient| (coefficient * scale) as f32).collect()
+    })?;
+    let length = |trace: &&Trace| (trace.prompt.len() + trace.prefix.len() + trace.completion.tokens.len()) as u64;
+    let mismatch = distance / tokens.max(1) as f64;
+    Ok(Learnt { traces: traces.len(), tokens: traces.iter().map(length).sum(), mismatch })
+}
+
+/// The record of one group.
+pub(super) fn group_event(step: u64, group: &Group) -> GroupEvent {
+    let start = &group.selection.start;
+    GroupEvent {
+        step,
+        problem: start.problem.clone(),
+        start: start.id.clone(),
+        prefix_tokens: start.prefix.len(),
+        source_tokens: start.origin.as_ref().map_or(0, |origin| origin.source_tokens),
+        why: group.selection.why.clone(),
+        count: group.count(),
+    }
+}
+
+/// The record of one step, without what only the loop knows (rate, gradient, price, curriculum).
+pub(super) fn step_event(step: u64, policy: PolicyVersion, groups: &[Group], learnt: &Learnt) -> StepEvent {
+    let (mut plain, mut prefixed) = (KindStats::default(), KindStats::default());
+    let mut compute = Compute { sampled_tokens: 0, trained_tokens: learnt.tokens };
+    for group in groups {
+        let kind = if group.selection.start.is_plain() { &mut plain } else { &mut prefixed };
+        let count = group.count();
+        kind.count.merge(count);
+        *match count.successes {
+            0 => &mut kind.groups.all_fail,
+            successes if successes == count.attempts => &mut kind.groups.all_pass,
+            _ => &mut kind.groups.mixed,
+        } += 1;
+        compute.add(group.compute());
+    }
+    let completions: Vec<_> =
+        groups.iter().flat_map(|group| &group.rollouts).map(|rollout| &rollout.trace.completion).collect();
+    let traces = completions.len().max(1) as f64;
+    let tokens: usize = completions.iter().map(|completion| completion.tokens.len()).sum();
+    let surprise: f64 = completions.iter().flat_map(|c| &c.behavior).map(|&logp| -f64::from(logp)).sum();
+    StepEvent {
+        step,
+        policy,
+        reward: (plain.count.successes + prefixed.count.successes) as f64 / traces,
+        plain,
+        prefixed,
+        entropy: surprise / tokens.max(1) as f64,
+        completion_tokens: tokens as f64 / traces,
+        cut_off: completions.iter().filter(|completion| completion.stop == StopReason::Length).count(),
+        trained_traces: learnt.traces,
+        mismatch: learnt.mismatch,
+        gradient: Default::default(),
+        learning_rate: 0.0,
+        compute,
+        flops: 0.0,
+        curriculum: Default::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use expect_test::{Expect, expect};
+    use toehold_rollout::{Completion, PolicyVersion, ProblemId, Start, StopReason, Trace, TraceKey};
+    use toehold_verifier::{Outcome, Verdict};
+
+    use super::super::{Group, Rollout};
+    use super::{step_event, weigh};
+    use crate::curriculum::Selection;
+    use crate::objective::{Weigh, imitation::Imitation, reinforce::Reinforce};
+    use crate::recipe::Aggregation;
+
+    /// A group from rollouts that are correct or not and have so many tokens.
+    fn group(prefix: &[u32], rollouts: &[(bool, usize)]) -> Group {
+        let policy = PolicyVersion { weights: "w".to_owned() };
+        let mut start = Start::plain(ProblemId::from("p"), vec![1, 2]);
+        start.prefix = prefix.to_vec();
+        let rollout = |(index, &(is_correct, tokens)): (usize, &(bool, usize))| {
+            let behavior = vec![-0.5; tokens];
+            let completion = Completion { tokens: vec![3; tokens], behavior, stop: StopReason::Length };
+            let (key_start, sampled_by) = (start.id.clone(), policy.clone());
+            Rollout {
+                key: TraceKey { start: key_start, policy: policy.clone(), seed: 0, index: index as u32 },
+                trace: Trace { prompt: vec![1, 2], prefix: prefix.to_vec(), completion, sampled_by },
+                verdict: Verdict {
+                    outcome: if is_correct { Outcome::Correct } else { Outcome::Wrong },
+                    extracted: None,
+                },
+            }
+        };
+        let rollouts = rollouts.iter().enumerate().map(rollout).collect();
+        Group { selection: Selection { start: Arc::new(start), why: String::new() }, rollouts }
+    }
+
+    fn groups() -> Vec<Group> {
+        vec![
+            group(&[], &[(true, 4), (false, 2)]),
+            group(&[], &[(false, 1), (false, 1)]),
+            group(&[7; 5], &[(true, 2), (true, 0)]),
+        ]
+    }
+
+    #[track_caller]
+    fn check(objective: &dyn Weigh, aggregation: Aggregation, expected: Expect) {
+        let groups = groups();
+        let weighed: Vec<String> = weigh(objective, &groups, aggregation, 10)
+            .iter()
+            .map(|w| format!("{} tokens: {} / {:.4}", w.trace.completion.tokens.len(), w.advantage, w.scale.recip()))
+            .collect();
+        expected.assert_eq(&weighed.join(", "));
+    }
+
+    /// Silent groups are left out, and are counted in what the others are divided by.
+    #[test]
+    fn traces_that_speak_are_divided_by_the_whole_batch() {
+        check(&Reinforce {}, Aggregation::TokenMean, expect!["4 tokens: 0.5 / 10.0000, 2 tokens: -0.5 / 10.0000"]);
+        check(&Reinforce {}, Aggregation::TraceMean, expect!["4 tokens: 0.5 / 24.0000, 2 tokens: -0.5 / 12.0000"]);
+        check(&Reinforce {}, Aggregation::Constant, expect!["4 tokens: 0.5 / 60.0000, 2 tokens: -0.5 / 60.0000"]);
+        // Imitation has no baseline: the third group speaks, but for its empty completion.
+        check(&Imitation {}, Aggregation::TokenMean, expect!["4 tokens: 1 / 10.0000, 2 tokens: 1 / 10.0000"]);
+    }
+
+    #[test]
+    fn groups_are_counted_by_kind_and_outcome() {
+        let event = step_event(1, PolicyVersion { weights: "w".to_owned() }, &groups(), &Default::default());
+        assert_eq!((event.plain.count.successes, event.plain.count.attempts), (1, 4));
+        assert_eq!((event.prefixed.count.successes, event.prefixed.count.attempts), (2, 2));
+        let mixture = |kind: super::KindStats| (kind.groups.all_fail, kind.groups.mixed, kind.groups.all_pass);
+        assert_eq!((mixture(event.plain), mixture(event.prefixed)), ((1, 1, 0), (0, 0, 1)));
+        assert_eq!((event.reward, event.entropy, event.cut_off), (0.5, 0.5, 6));
+        // Prompts of 2 tokens once per group, the prefix of 5 once, and 10 completion tokens.
+        assert_eq!(event.compute.sampled_tokens, 3 * 2 + 5 + 10);
+    }
+}

@@ -1,0 +1,263 @@
+//! Recipes: what is refused and how it is said, and that a plan written back is the same plan.
+#![allow(clippy::unwrap_used)] // A test that unwraps fails, which is its purpose.
+
+use std::path::Path;
+
+use expect_test::{Expect, expect};
+use toehold_training::recipe::Source;
+use toehold_training::{Plan, Recipe, RecipeError};
+
+const SMALL: &str = r#"
+[run]
+name = "small"
+[problems]
+synthetic = "chain"
+[policy]
+model = "runs/base"
+[curriculum]
+kind = "success-prefix"
+[objective]
+kind = "reinforce"
+"#;
+
+fn resolve(text: &str, overrides: &[&str]) -> Result<Plan, RecipeError> {
+    let overrides: Vec<String> = overrides.iter().map(|text| (*text).to_owned()).collect();
+    Recipe::parse(text, &overrides)?.resolve()
+}
+
+#[track_caller]
+fn check(overrides: &[&str], expected: Expect) {
+    expected.assert_eq(&resolve(SMALL, overrides).unwrap_err().to_string());
+}
+
+#[test]
+fn defaults_are_the_papers() {
+    expect![[r#"
+        [run]
+        name = "small"
+        seed = 0
+        folder = "runs"
+
+        [problems]
+        count = 256
+        held_out = 64
+        seed = 0
+
+        [problems.synthetic]
+        family = "chain"
+        modulus = 4
+        operands = 2
+        steps = [5, 5]
+        careful = 0.005
+        noise = 0.02
+        methods = "two"
+
+        [policy]
+        model = "runs/base"
+        template = """
+        {problem}
+        """
+
+        [collect]
+        until = "one-success"
+        max_attempts = 2500
+        temperature = 0.7
+        max_tokens = 16384
+        in_flight = 256
+
+        [curriculum]
+        kind = "success-prefix"
+        cuts = 3
+        from = 0.4
+        to = 0.8
+        plain_share = 0.25
+
+        [objective]
+        kind = "reinforce"
+
+        [train]
+        steps = 400
+        starts = 128
+        group = 8
+        learning_rate = 0.000001
+        schedule = "constant"
+        warm_up = 0
+        clip = 1.0
+        aggregation = "token-mean"
+        temperature = 1.0
+        top_k = 0
+        top_p = 1.0
+        max_tokens = 16384
+        keep = "all"
+        checkpoint_every = 50
+        keep_checkpoints = 2
+
+        [evaluate]
+        samples = 256
+        k = [1, 4, 16, 64]
+        every = 20
+        curve_samples = 8
+        train_problems = 0
+        held_out_problems = 0
+        temperature = 0.7
+        max_tokens = 16384
+        prefix_sweep = [0.0, 0.2, 0.4, 0.6, 0.8]
+        sweep_traces = 64
+    "#]]
+    .assert_eq(&toml::to_string(&resolve(SMALL, &[]).unwrap()).unwrap());
+}
+
+#[test]
+fn a_plan_written_back_is_the_same_plan() {
+    let overrides = [
+        "curriculum.from=0.25",
+        "objective.kind=grpo",
+        "objective.clip_high=0.28",
+        "train.flops=1e18",
+        "train.temperature=0.7",
+        "problems.band=hard",
+        "sft.epochs=2",
+        "problems.synthetic.family=countdown",
+    ];
+    let recipe = SMALL.replace("synthetic = \"chain\"", "");
+    let plan = resolve(&recipe, &overrides).unwrap();
+    let written = toml::to_string(&plan).unwrap();
+    assert_eq!(resolve(&written, &[]).unwrap(), plan, "{written}");
+    assert_eq!(plan.sft.unwrap().epochs, 2);
+}
+
+#[test]
+fn a_file_is_a_source() {
+    let recipe = SMALL.replace("synthetic = \"chain\"", "file = \"problems.jsonl\"");
+    let plan = resolve(&recipe, &[]).unwrap();
+    assert_eq!(plan.problems.source(), Some(Source::File(Path::new("problems.jsonl"))));
+}
+
+#[test]
+fn unknown_names_are_refused_with_the_nearest() {
+    check(
+        &["train.step=3"],
+        expect![[r#"
+        [train] has no key `step`
+        hint: did you mean `steps`?"#]],
+    );
+    check(
+        &["trian.steps=3"],
+        expect![[r#"
+        a recipe has no table [trian]
+        hint: did you mean `train`?"#]],
+    );
+    check(
+        &["sampler.url=x"],
+        expect![[r#"
+        a recipe has no table [sampler]
+        hint: there are run, problems, policy, collect, curriculum, sft, objective, train, evaluate"#]],
+    );
+    check(
+        &["curriculum.cutz=3"],
+        expect![[r#"
+        [curriculum] has no key `cutz`
+        hint: did you mean `cuts`?"#]],
+    );
+    check(
+        &["curriculum.kind=succes-prefix"],
+        expect![[r#"
+        [curriculum] kind = "succes-prefix" is not known
+        hint: did you mean `success-prefix`?"#]],
+    );
+    check(
+        &["objective.clip_low=0.1"],
+        expect![[r#"
+        [objective] has no key `clip_low`
+        hint: there are none"#]],
+    );
+    check(
+        &["objective.kind=ppo"],
+        expect![[r#"
+        [objective] kind = "ppo" is not known
+        hint: there are imitation, reinforce, grpo"#]],
+    );
+}
+
+#[test]
+fn wrong_types_say_found_and_expected() {
+    check(
+        &["train.steps=many"],
+        expect![[r#"[train] steps: found the string "many", expected a whole number of at least 0"#]],
+    );
+    check(&["train.steps=1.5"], expect!["[train] steps: found the float 1.5, expected a whole number of at least 0"]);
+    check(&["train.steps=-1"], expect!["[train] steps: found the integer -1, expected a whole number of at least 0"]);
+    check(&["evaluate.k=4"], expect!["[evaluate] k: found the integer 4, expected an array"]);
+    check(
+        &["train.keep=some"],
+        expect![[r#"[train] keep: found the string "some": unknown variant `some`, expected `all` or `none`"#]],
+    );
+    check(
+        &["problems.band=easy"],
+        expect![[
+            r#"[problems] band: found the string "easy": unknown variant `easy`, expected one of `unsolved`, `hard`, `medium`, `brittle`, `saturated`"#
+        ]],
+    );
+    check(
+        &["problems.synthetic=maze"],
+        expect![[
+            r#"[problems] synthetic: found the string "maze": unknown variant `maze`, expected `chain` or `countdown`"#
+        ]],
+    );
+    check(
+        &["problems.synthetic={family = \"chain\", modulo = 4}"],
+        expect![
+            "[problems] synthetic: found a table: unknown field `modulo`, expected one of `modulus`, `operands`, `steps`, `careful`, `noise`, `methods`"
+        ],
+    );
+    check(
+        &["problems.synthetic={family = \"chain\", modulus = 1}"],
+        expect!["[problems] synthetic: modulus is 1, expected 2 to 100"],
+    );
+}
+
+#[test]
+fn values_without_sense_are_refused() {
+    check(&["train.group=0"], expect!["[train] group is 0, expected at least 1"]);
+    check(&["train.temperature=0"], expect!["[train] temperature is 0, expected above 0"]);
+    check(&["curriculum.from=0.9"], expect!["[curriculum] to is 0.8, expected in [from, 1]"]);
+    check(&["evaluate.k=[1, 512]"], expect!["[evaluate] k is 512, expected at least 1 and at most `samples`"]);
+    check(&["evaluate.prefix_sweep=[1.0]"], expect!["[evaluate] prefix_sweep is 1, expected in [0, 1)"]);
+    check(&["run.name=../other"], expect!["[run] name is ../other, expected a folder's name"]);
+    check(&["policy.template=Solve it."], expect!["[policy] template is Solve it., expected text with {problem}"]);
+    check(
+        &["problems.file=p.jsonl"],
+        expect!["[problems] file is written beside `synthetic`, expected one of the two"],
+    );
+    check(
+        &["problems.held_out_file=p.jsonl"],
+        expect!["[problems] held_out_file is written beside `synthetic`, expected `held_out`, a number of problems"],
+    );
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let without = |line: &str| resolve(&SMALL.replace(line, ""), &[]).unwrap_err().to_string();
+    expect!["[run] needs the key `name`"].assert_eq(&without("name = \"small\""));
+    expect!["[problems] needs the key `file` or `synthetic`"].assert_eq(&without("synthetic = \"chain\""));
+    expect!["[objective] needs the key `kind`"].assert_eq(&without("kind = \"reinforce\""));
+    expect!["`train` is the integer 3, expected a table"]
+        .assert_eq(&resolve("train = 3", &[]).unwrap_err().to_string());
+}
+
+#[test]
+fn the_projects_own_recipes_are_read() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes");
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let plan: Plan = Recipe::read(&path, &[]).and_then(|recipe| recipe.resolve()).unwrap();
+        assert_eq!(path.file_stem().unwrap().to_str().unwrap(), plan.run.name);
+        assert_eq!(resolve(&toml::to_string(&plan).unwrap(), &[]).unwrap(), plan);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(["# Claim:", "# Paper:", "# Expected:"].iter().all(|line| text.contains(line)), "{path:?}");
+        names.push(plan.run.name);
+    }
+    names.sort();
+    assert_eq!(names, ["plain-rl", "prefix-rl", "sft-then-rl", "tiny"]);
+}

@@ -1,0 +1,18 @@
+//! Text in, verdict out: decides whether a completion's answer equals the reference answer.
+//!
+//! A verdict depends on the two texts and on [`VERSION`] alone: nothing is evaluated by an
+//! interpreter, no clock is read, nothing is random. Work is linear in the text's length and its
+//! recursion is bounded, whatever a policy wrote; no input panics.
+//!
+//! The modules, in reading order: [`Verifier`] names a rule; `answer` finds where a text states its
+//! answer; `number` is exact arithmetic; `chain` and `countdown` read the project's own problems.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
+
+mod answer;
+mod chain;
+mod countdown;
+mod number;
+mod verifier;
+
+pub use verifier::{Outcome, ReferenceError, UnknownVerifier, VERSION, Verdict, Verifier, answer_begins};
