@@ -19,9 +19,9 @@ fn main() {
         ("d 256, 6 layers", wide, 64),
     ];
     for (name, config, count) in shapes {
-        let micro_batches = std::env::args().nth(1).map_or(vec![2048], |sizes| {
-            sizes.split(',').map(|size| size.parse().unwrap()).collect()
-        });
+        let micro_batches = std::env::args()
+            .nth(1)
+            .map_or(vec![2048], |sizes| sizes.split(',').map(|size| size.parse().unwrap()).collect());
         for micro_batch_tokens in micro_batches {
             let options = PolicyOptions { micro_batch_tokens, ..PolicyOptions::default() };
             let policy = Policy::random(&config, 1, options).unwrap();
@@ -58,7 +58,7 @@ fn measure(name: &str, mut policy: Policy, count: usize) {
         policy.score(&traces).unwrap();
         let scoring = begin.elapsed().as_secs_f64();
         let begin = Instant::now();
-        let mut coefficients = |index: usize, _: &_| vec![if index % 2 == 0 { 0.01 } else { -0.01 }; 64];
+        let mut coefficients = |index: usize, _: &_| vec![if index.is_multiple_of(2) { 0.01 } else { -0.01 }; 64];
         policy.accumulate(&traces, &mut coefficients).unwrap();
         let learning = begin.elapsed().as_secs_f64();
         let begin = Instant::now();

@@ -31,7 +31,9 @@ pub enum OpenPolicyError {
 #[non_exhaustive]
 pub enum ReadWeightsError {
     /// Neither of the two layouts is there.
-    #[error("{dir} has neither model.safetensors nor model.safetensors.index.json\nhint: a folder with pytorch_model.bin must be saved as safetensors first")]
+    #[error(
+        "{dir} has neither model.safetensors nor model.safetensors.index.json\nhint: a folder with pytorch_model.bin must be saved as safetensors first"
+    )]
     NoWeights {
         /// The folder.
         dir: PathBuf,
@@ -45,7 +47,9 @@ pub enum ReadWeightsError {
         source: std::io::Error,
     },
     /// A file is no safetensors file, or not a whole one.
-    #[error("{path} has {bytes} bytes and is not a whole safetensors file: {reason}\nhint: it may have been cut off while it was written or fetched")]
+    #[error(
+        "{path} has {bytes} bytes and is not a whole safetensors file: {reason}\nhint: it may have been cut off while it was written or fetched"
+    )]
     Broken {
         /// The file.
         path: PathBuf,
@@ -107,7 +111,9 @@ pub enum ReadWeightsError {
         found: String,
     },
     /// Tied embeddings, but two different ones are stored.
-    #[error("{path}: `lm_head.weight` differs from `model.embed_tokens.weight`, but the config ties them\nhint: set \"tie_word_embeddings\" to false")]
+    #[error(
+        "{path}: `lm_head.weight` differs from `model.embed_tokens.weight`, but the config ties them\nhint: set \"tie_word_embeddings\" to false"
+    )]
     NotTied {
         /// The file.
         path: PathBuf,
@@ -239,8 +245,7 @@ fn read_bytes(path: &Path) -> Result<Vec<u8>, ReadWeightsError> {
 }
 
 fn parse(bytes: &[u8], path: &Path) -> Result<BTreeMap<String, NamedTensor>, ReadWeightsError> {
-    let broken =
-        |reason: String| ReadWeightsError::Broken { path: path.into(), bytes: bytes.len(), reason };
+    let broken = |reason: String| ReadWeightsError::Broken { path: path.into(), bytes: bytes.len(), reason };
     let file = SafeTensors::deserialize(bytes).map_err(|error| broken(error.to_string()))?;
     file.iter()
         .map(|(name, view)| {
@@ -261,7 +266,8 @@ fn select(
     path: &Path,
 ) -> Result<Weights, ReadWeightsError> {
     let path = || path.to_path_buf();
-    let missing: Vec<&String> = expected.iter().map(|(name, _)| name).filter(|name| !found.contains_key(*name)).collect();
+    let missing: Vec<&String> =
+        expected.iter().map(|(name, _)| name).filter(|name| !found.contains_key(*name)).collect();
     if let Some(first) = missing.first() {
         let (name, count, expected) = (first.to_string(), missing.len(), expected.len());
         return Err(ReadWeightsError::Missing { path: path(), name, count, expected });
@@ -284,9 +290,7 @@ fn to_f32(view: &TensorView<'_>) -> Option<Vec<f32>> {
     let data = view.data();
     let halves = || data.chunks_exact(2).map(|bytes| u16::from_le_bytes([bytes[0], bytes[1]]));
     match view.dtype() {
-        Dtype::F32 => {
-            Some(data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
-        }
+        Dtype::F32 => Some(data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()),
         Dtype::BF16 => Some(halves().map(|bits| f32::from_bits(u32::from(bits) << 16)).collect()),
         Dtype::F16 => Some(halves().map(f16_to_f32).collect()),
         _ => None,

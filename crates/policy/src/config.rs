@@ -149,8 +149,7 @@ impl ModelConfig {
     /// # Errors
     /// When it cannot be read, lacks a number, or describes a model that this crate does not compute.
     pub fn read(path: &Path) -> Result<ModelConfig, ConfigError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
         ModelConfig::parse(&text, path)
     }
 

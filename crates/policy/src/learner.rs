@@ -1,6 +1,6 @@
 //! From traces and coefficients to gradients.
 //!
-//! Traces are sorted by length and filled up to micro-batches under a token budget. A micro-batch goes
+//! Traces are sorted by length and put together to micro-batches under a token budget. A micro-batch goes
 //! forward once; its logits come to the host, where log-probabilities and entropies are made of them for
 //! the objective, and `∂loss/∂logits = coefficient · (one-hot − p)` goes back. So the graph never holds a
 //! softmax over the vocabulary, and no objective is ever differentiated.
@@ -9,18 +9,54 @@
 //! does not depend on their number: the same inputs give the same bits.
 
 use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
 use toehold_rollout::{LearnError, ScoreError, TokenScores, Trace};
 
 use crate::ModelConfig;
-use crate::host::log_sum;
-use crate::model::{Batch, Decoder};
+use crate::host::{Kept, Trainer, log_sum, probabilities};
+use crate::model::Decoder;
+
+/// Which implementation learns. Their gradients differ by rounding only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Implementation {
+    /// Loops over the host's own slices: several times faster on small models.
+    #[default]
+    Host,
+    /// The graph of tensors, differentiated by the tensor library: the reference.
+    Graph,
+}
 
 /// Gradients of one parameter each, in the order of the weights.
 pub(crate) type GradientSums = Vec<Vec<f32>>;
 
+/// A model that is ready to learn, by either implementation.
+#[derive(Debug)]
+pub(crate) enum Model {
+    Host(Box<Trainer>),
+    Graph(Box<Decoder>),
+}
+
+/// Sequences one after the other, and the rows whose logits are wanted.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) tokens: Vec<u32>,
+    /// Tokens of each sequence; their sum is that of `tokens`.
+    pub(crate) lengths: Vec<usize>,
+    /// Indices into `tokens`.
+    pub(crate) picks: Vec<usize>,
+}
+
+impl Batch {
+    /// Each token's place in its own sequence.
+    pub(crate) fn positions(&self) -> impl Iterator<Item = usize> {
+        self.lengths.iter().flat_map(|&length| 0..length)
+    }
+}
+
 /// Adds the gradient of `Σ coefficient · log π` to `sums`; on an error `sums` may hold a part of it.
 pub(crate) fn accumulate(
-    decoder: &Decoder,
+    model: &Model,
     traces: &[&Trace],
     coefficients: &mut dyn FnMut(usize, &TokenScores) -> Vec<f32>,
     budget: usize,
@@ -29,7 +65,7 @@ pub(crate) fn accumulate(
 ) -> Result<(), LearnError> {
     let plan = plan(traces, budget);
     for wave in plan.chunks(threads.max(1)) {
-        let forwards = on_threads(wave.iter(), |members| Forward::new(decoder, traces, members));
+        let forwards = on_threads(wave.iter(), |members| Forward::new(model, traces, members));
         let mut weighed = Vec::new();
         for (members, forward) in wave.iter().zip(forwards) {
             let scores = forward.scores(traces, members);
@@ -47,9 +83,13 @@ pub(crate) fn accumulate(
                 weighed.push((forward, given));
             }
         }
-        let gradients = on_threads(weighed.into_iter(), |(forward, given)| forward.backward(decoder, &given));
-        for mut gradients in gradients {
-            decoder.add_gradients(&mut gradients, sums);
+        let gradients = on_threads(weighed.into_iter(), |(forward, given)| forward.backward(model, &given));
+        for gradients in gradients {
+            for (sum, gradient) in sums.iter_mut().zip(gradients) {
+                for (sum, value) in sum.iter_mut().zip(gradient) {
+                    *sum += value;
+                }
+            }
         }
     }
     Ok(())
@@ -91,11 +131,17 @@ fn plan(traces: &[&Trace], budget: usize) -> Vec<Vec<usize>> {
 
 /// One micro-batch after its way forward.
 struct Forward {
-    logits: Tensor<2>,
-    /// The same on the host, with each row's log-sum and entropy.
-    values: Vec<f32>,
+    way: Way,
+    /// `[rows, vocabulary]`
+    logits: Vec<f32>,
     rows: Vec<Pick>,
     vocabulary: usize,
+}
+
+/// What an implementation needs for the way back.
+enum Way {
+    Host(Box<Kept>),
+    Graph(Box<Tensor<2>>),
 }
 
 /// One completion token of a micro-batch.
@@ -106,35 +152,44 @@ struct Pick {
 }
 
 impl Forward {
-    fn new(decoder: &Decoder, traces: &[&Trace], members: &[usize]) -> Forward {
-        // The last token predicts nothing, so it is not fed.
-        let length = members.iter().map(|&index| length(traces[index]) - 1).max().unwrap_or(0).max(1);
-        let mut batch = Batch { sequences: members.len(), length, ..Batch::default() };
+    fn new(model: &Model, traces: &[&Trace], members: &[usize]) -> Forward {
+        let mut batch = Batch::default();
         let mut rows = Vec::new();
-        for (sequence, &index) in members.iter().enumerate() {
+        for &index in members {
             let trace = traces[index];
-            let start = sequence * length;
+            let start = batch.tokens.len();
             let given = trace.prompt.len() + trace.prefix.len();
-            batch.tokens.extend(all_tokens(trace).take(length).map(|token| token as i32));
-            batch.tokens.resize(start + length, 0);
+            // The last token predicts nothing, so it is not fed; a prompt alone still is a sequence.
+            let inputs = (length(trace) - 1).max(1);
+            batch.tokens.extend(all_tokens(trace).take(inputs));
+            batch.lengths.push(inputs);
             for (i, &token) in trace.completion.tokens.iter().enumerate() {
-                batch.picks.push((start + given - 1 + i) as i32);
+                batch.picks.push(start + given - 1 + i);
                 rows.push(Pick { target: token as usize, log_sum: 0.0, entropy: 0.0 });
             }
         }
-        let logits = decoder.forward(&batch);
-        let [_, vocabulary] = logits.dims();
-        let values = logits.to_data().try_into_vec::<f32>().expect("the graph is computed in f32");
+        let (way, logits) = match model {
+            Model::Host(trainer) => {
+                let (kept, logits) = trainer.forward(batch);
+                (Way::Host(Box::new(kept)), logits)
+            }
+            Model::Graph(decoder) => {
+                let logits = decoder.forward(&batch);
+                let values = logits.to_data().try_into_vec().expect("the graph is computed in f32");
+                (Way::Graph(Box::new(logits)), values)
+            }
+        };
+        let vocabulary = logits.len().checked_div(rows.len()).unwrap_or(1);
         let mut scratch = vec![0.0; vocabulary];
-        for (row, logits) in rows.iter_mut().zip(values.chunks_exact(vocabulary)) {
+        for (row, logits) in rows.iter_mut().zip(logits.chunks_exact(vocabulary)) {
             let sum = log_sum(logits, &mut scratch);
             (row.log_sum, row.entropy) = (sum.log_sum, sum.entropy);
         }
-        Forward { logits, values, rows, vocabulary }
+        Forward { way, logits, rows, vocabulary }
     }
 
     fn scores(&self, traces: &[&Trace], members: &[usize]) -> Vec<TokenScores> {
-        let mut rows = self.rows.iter().zip(self.values.chunks_exact(self.vocabulary));
+        let mut rows = self.rows.iter().zip(self.logits.chunks_exact(self.vocabulary));
         let mut one = |&index: &usize| {
             let (mut current, mut entropy) = (Vec::new(), Vec::new());
             for (row, logits) in rows.by_ref().take(traces[index].completion.tokens.len()) {
@@ -146,17 +201,18 @@ impl Forward {
         members.iter().map(&mut one).collect()
     }
 
-    fn backward(self, decoder: &Decoder, coefficients: &[f32]) -> burn::tensor::Gradients {
-        let mut slopes = self.values;
-        for ((slopes, row), &coefficient) in
-            slopes.chunks_exact_mut(self.vocabulary).zip(&self.rows).zip(coefficients)
+    fn backward(self, model: &Model, coefficients: &[f32]) -> GradientSums {
+        let mut slopes = self.logits;
+        for ((slopes, row), &coefficient) in slopes.chunks_exact_mut(self.vocabulary).zip(&self.rows).zip(coefficients)
         {
-            for slope in slopes.iter_mut() {
-                *slope = -coefficient * (*slope - row.log_sum).exp();
-            }
+            probabilities(slopes, row.log_sum, -coefficient);
             slopes[row.target] += coefficient;
         }
-        decoder.backward(self.logits, slopes)
+        match (self.way, model) {
+            (Way::Host(kept), Model::Host(trainer)) => trainer.backward(*kept, &slopes),
+            (Way::Graph(logits), Model::Graph(decoder)) => decoder.backward(*logits, slopes),
+            _ => unreachable!("a micro-batch goes back the way it came"),
+        }
     }
 }
 

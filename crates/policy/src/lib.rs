@@ -3,9 +3,9 @@
 //! [`Policy`] implements rollout's `Sampler`, `Scorer` and `Learner`. It knows nothing of problems,
 //! rewards or objectives: what it is told is tokens, and one coefficient per completion token.
 //!
-//! Two implementations of the same decoder live here. `host` computes on plain slices, without a graph,
-//! and serves sampling and scoring; `model` is a graph of tensors and serves learning. Each is tested
-//! against the other and both against transformers.
+//! Two implementations of the same decoder live here. `host` computes on plain slices and serves
+//! sampling, scoring and, by default, learning; `model` is a graph of tensors, the reference for learning
+//! and the way to other devices. Each is tested against the other and both against transformers.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
@@ -20,6 +20,7 @@ mod weights;
 
 pub use checkpoint::{OpenPolicyError, ReadWeightsError, WriteWeightsError};
 pub use config::{ConfigError, ModelConfig, ShapeError};
+pub use learner::Implementation;
 pub use optimizer::AdamW;
 pub use policy::{Policy, PolicyOptions};
 pub use weights::{NamedTensor, Weights};

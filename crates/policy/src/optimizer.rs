@@ -51,13 +51,7 @@ impl OptimizerState {
     /// No step made yet.
     pub(crate) fn new(weights: &Weights) -> OptimizerState {
         let zeros = zeros_like(weights);
-        OptimizerState {
-            steps: 0,
-            first: zeros.clone(),
-            second: zeros.clone(),
-            mean: zeros.clone(),
-            square: zeros,
-        }
+        OptimizerState { steps: 0, first: zeros.clone(), second: zeros.clone(), mean: zeros.clone(), square: zeros }
     }
 
     /// Applies `gradient` to `weights`.

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use toehold_rollout::{
-    Completion, LearnError, Learner, PolicyVersion, SampleError, SampleRequest, Sampler, ScoreError, Scorer,
-    StepStats, TokenScores, Trace,
+    Completion, LearnError, Learner, PolicyVersion, SampleError, SampleRequest, Sampler, ScoreError, Scorer, StepStats,
+    TokenScores, Trace,
 };
 
 use crate::checkpoint::{self, OpenPolicyError, ReadWeightsError, WriteWeightsError};
 use crate::config::ShapeError;
-use crate::host::{self, Engine};
-use crate::learner::{self, GradientSums};
+use crate::host::{self, Engine, Trainer};
+use crate::learner::{self, GradientSums, Implementation, Model};
 use crate::model::Decoder;
 use crate::optimizer::{AdamW, OptimizerState, zeros_like};
 use crate::{ModelConfig, Weights};
@@ -25,6 +25,8 @@ pub struct PolicyOptions {
     pub threads: Option<usize>,
     /// The optimizer of [`Learner::step`].
     pub optimizer: AdamW,
+    /// Which implementation learns.
+    pub implementation: Implementation,
     /// Positions of one micro-batch while learning; memory grows with it.
     pub micro_batch_tokens: usize,
     /// Sequences that are decoded at the same time; memory for keys and values grows with it.
@@ -33,7 +35,13 @@ pub struct PolicyOptions {
 
 impl Default for PolicyOptions {
     fn default() -> PolicyOptions {
-        PolicyOptions { threads: None, optimizer: AdamW::default(), micro_batch_tokens: 2048, sequences: 256 }
+        PolicyOptions {
+            threads: None,
+            optimizer: AdamW::default(),
+            implementation: Implementation::default(),
+            micro_batch_tokens: 2048,
+            sequences: 256,
+        }
     }
 }
 
@@ -52,7 +60,7 @@ pub struct Policy {
     published: Arc<Engine>,
     /// Made from the current weights when they are first needed after a step.
     current: Option<Arc<Engine>>,
-    decoder: Option<Decoder>,
+    model: Option<Model>,
 }
 
 impl Policy {
@@ -125,7 +133,7 @@ impl Policy {
             gradient: zeros_like(&weights),
             version: weights.version(),
             current: Some(published.clone()),
-            decoder: None,
+            model: None,
             config,
             options,
             weights,
@@ -168,7 +176,7 @@ impl Sampler for Policy {
 impl Scorer for Policy {
     fn score(&mut self, traces: &[&Trace]) -> Result<Vec<TokenScores>, ScoreError> {
         learner::check(&self.config, traces)?;
-        Ok(host::score(&*self.engine(), traces, self.threads()))
+        Ok(host::score(&self.engine(), traces, self.threads()))
     }
 }
 
@@ -181,10 +189,16 @@ impl Learner for Policy {
     ) -> Result<(), LearnError> {
         learner::check(&self.config, traces)?;
         let (budget, threads) = (self.options.micro_batch_tokens, self.threads());
-        let device = Device::flex().autodiff();
-        let make = || Decoder::new(&self.config, &self.weights, &device);
-        let decoder = self.decoder.get_or_insert_with(make);
-        let result = learner::accumulate(decoder, traces, coefficients, budget, threads, &mut self.gradient);
+        let engine = self.engine();
+        let make = || match self.options.implementation {
+            Implementation::Host => Model::Host(Box::new(Trainer::new(engine, &self.weights))),
+            Implementation::Graph => {
+                let device = Device::flex().autodiff();
+                Model::Graph(Box::new(Decoder::new(&self.config, &self.weights, &device)))
+            }
+        };
+        let model = self.model.get_or_insert_with(make);
+        let result = learner::accumulate(model, traces, coefficients, budget, threads, &mut self.gradient);
         if result.is_err() {
             self.clear_gradient();
         }
@@ -197,7 +211,7 @@ impl Learner for Policy {
         self.clear_gradient();
         if stats.is_ok() {
             self.current = None;
-            self.decoder = None;
+            self.model = None;
         }
         stats
     }
@@ -226,9 +240,9 @@ impl Learner for Policy {
         let error = |error: ReadWeightsError| checkpoint_error(dir, &error);
         let weights = checkpoint::read_folder(dir, &self.config).map_err(error)?;
         let expected = Weights::expected(&self.config);
-        let named = state_names().into_iter().flat_map(|kind| {
-            expected.iter().map(move |(name, shape)| (format!("{kind}.{name}"), shape.clone()))
-        });
+        let named = state_names()
+            .into_iter()
+            .flat_map(|kind| expected.iter().map(move |(name, shape)| (format!("{kind}.{name}"), shape.clone())));
         let path = dir.join("optimizer.safetensors");
         let (state, steps) = checkpoint::read_exactly(&path, named.collect()).map_err(error)?;
         let mut lists = state.tensors.into_iter().map(|tensor| tensor.values);

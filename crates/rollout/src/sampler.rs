@@ -61,7 +61,9 @@ pub struct SamplingParams {
 #[non_exhaustive]
 pub enum SampleError {
     /// More tokens than the policy has positions for.
-    #[error("request {index} needs {needed} positions (prompt {prompt} + prefix {prefix} + at most {max_tokens} new), but the policy has {limit}")]
+    #[error(
+        "request {index} needs {needed} positions (prompt {prompt} + prefix {prefix} + at most {max_tokens} new), but the policy has {limit}"
+    )]
     TooLong {
         /// Which request.
         index: usize,

@@ -17,7 +17,7 @@ use toehold_rollout::{
     Completion, Learner, PolicyVersion, Problem, PromptTemplate, StopReason, TokenId, TokenizerFile, Trace,
 };
 
-use crate::run_folder::write_whole;
+use crate::run_folder::{beside, write_whole};
 
 /// How a base policy is made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -74,7 +74,7 @@ pub fn pretrain(
     if spec.phases.is_empty() {
         bail!("a base policy needs at least one phase of pre-training");
     }
-    let beside = folder.with_extension("part");
+    let beside = beside(folder);
     if beside.exists() {
         fs::remove_dir_all(&beside).with_context(|| format!("cannot clear {}", beside.display()))?;
     }
@@ -92,6 +92,8 @@ pub fn pretrain(
         spec.feed_forward,
     );
     config.max_position_embeddings = 1024;
+    // At small widths the usual 0.02 makes the first hundreds of steps learn nothing.
+    config.initializer_range = 1.0 / (spec.width as f64).sqrt();
     config.eos_token_id = tokenizer.end_tokens().to_vec();
     let mut policy = Policy::random(&config, spec.seed, PolicyOptions::default())?;
     train(spec, &mut policy, &tokenizer, progress)?;
@@ -142,7 +144,9 @@ fn train(
             policy.step(phase.rate * warm_up_then_cosine(phase_step, phase.steps))?;
             step += 1;
             if progress(PretrainProgress { step, steps, loss }).is_break() {
-                bail!(crate::interrupt::Interrupted { resume: "the same command (pre-training begins anew)".to_owned() });
+                bail!(crate::interrupt::Interrupted {
+                    resume: "the same command (pre-training begins anew)".to_owned()
+                });
             }
         }
     }

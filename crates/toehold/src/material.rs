@@ -3,7 +3,7 @@
 
 use anyhow::{Result, bail};
 use toehold_rollout::{Start, Store, Trace};
-use toehold_training::curriculum::{Material, Source, cut};
+use toehold_training::curriculum::{Material, Source};
 
 use crate::commands::sample;
 use crate::prepare::Prepared;
@@ -23,16 +23,7 @@ pub fn material(prepared: &Prepared, store: &Store) -> Result<Material> {
         let Some(problem) = prepared.problems.problems.iter().find(|problem| problem.id == stored.problem) else {
             continue;
         };
-        let tokens: Vec<u32> = stored.trace.prefix.iter().chain(&stored.trace.completion.tokens).copied().collect();
-        let decode = |tokens: &[u32]| prepared.tokenizer.decode(tokens);
-        sources.push(Source {
-            limit: cut::answer_limit(problem.verifier, &tokens, &decode),
-            problem: stored.problem,
-            prompt: stored.trace.prompt,
-            tokens,
-            row: stored.row,
-            is_correct: true,
-        });
+        sources.push(Source::of_stored(&stored, problem.verifier, &|tokens| prepared.tokenizer.decode(tokens)));
     }
     Ok(Material { plain, sources })
 }
@@ -45,7 +36,11 @@ pub fn lessons(prepared: &Prepared, store: &Store) -> Result<Vec<Trace>> {
     let wanted: std::collections::HashSet<String> =
         starts_in_band(prepared, store)?.iter().map(|start| start.problem.as_str().to_owned()).collect();
     let traces = sample::correct_traces(prepared, store)?;
-    Ok(traces.into_iter().filter(|stored| wanted.contains(stored.problem.as_str())).map(|stored| stored.trace).collect())
+    Ok(traces
+        .into_iter()
+        .filter(|stored| wanted.contains(stored.problem.as_str()))
+        .map(|stored| stored.trace)
+        .collect())
 }
 
 fn starts_in_band(prepared: &Prepared, store: &Store) -> Result<Vec<Start>> {

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use toehold_policy::{Policy, PolicyOptions};
 use toehold_rollout::collect::TextJudge;
 use toehold_rollout::store::PolicyRecord;
-use toehold_rollout::{Problem, ProblemSet, PromptTemplate, SamplingParams, Sampler, Start, Store, TokenizerFile};
+use toehold_rollout::{Problem, ProblemSet, PromptTemplate, Sampler, SamplingParams, Start, Store, TokenizerFile};
 use toehold_training::recipe::Source;
 use toehold_training::{Plan, Recipe};
 

@@ -45,7 +45,10 @@ impl RunFolder {
         let lock_path = path.join("lock");
         let lock = File::create(&lock_path).with_context(|| format!("cannot write {}", lock_path.display()))?;
         if lock.try_lock().is_err() {
-            bail!("the run {} is in use by another process\nhint: wait for it, or give this run another name", path.display());
+            bail!(
+                "the run {} is in use by another process\nhint: wait for it, or give this run another name",
+                path.display()
+            );
         }
         Ok(RunFolder { path: path.to_owned(), _lock: lock })
     }
@@ -145,7 +148,7 @@ pub fn read_events<E: serde::de::DeserializeOwned>(path: &Path) -> Result<Vec<E>
 /// # Errors
 /// When the file system refuses.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let beside = path.with_extension("part");
+    let beside = beside(path);
     let write = || -> std::io::Result<()> {
         let mut file = File::create(&beside)?;
         file.write_all(bytes)?;
@@ -153,4 +156,24 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
         fs::rename(&beside, path)
     };
     write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Where a file or folder is made before it is renamed into its place. The name is added to, not
+/// changed: `base-0.01` and `base-0.02` must not be made in the same place.
+pub fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".part");
+    PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::beside;
+
+    #[test]
+    fn folders_whose_names_differ_behind_a_dot_are_made_apart() {
+        assert_eq!(beside(Path::new("runs/base-0.01")), Path::new("runs/base-0.01.part"));
+    }
 }

@@ -258,6 +258,7 @@ fn the_projects_own_recipes_are_read() {
         assert!(["# Claim:", "# Paper:", "# Expected:"].iter().all(|line| text.contains(line)), "{path:?}");
         names.push(plan.run.name);
     }
-    names.sort();
-    assert_eq!(names, ["plain-rl", "prefix-rl", "sft-then-rl", "tiny"]);
+    for name in ["prefix-rl", "plain-rl", "sft-then-rl", "tiny"] {
+        assert!(names.iter().any(|found| found == name), "{name} is not among {names:?}");
+    }
 }

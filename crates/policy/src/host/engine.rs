@@ -4,19 +4,18 @@
 //! Prefilling a prompt is a call with many rows of one sequence, decoding a call with one row of each
 //! of many sequences. What a row gets depends on its own sequence alone, see [`super::kernels`].
 
-use crate::host::kernels::{
-    Into, Matrix, PackedRows, combine, gate, norm_and_rotate, rms_norm, softmax, vector_pad,
-};
+use crate::host::kernels::{combine, gate, norm_and_rotate, rms_norm, softmax, vector_pad};
+use crate::host::matrix::{Into, Matrix, PackedRows};
 use crate::{ModelConfig, Weights};
 
 /// A model's weights, packed for [`Matrix`].
 #[derive(Debug)]
 pub(crate) struct Engine {
-    config: ModelConfig,
-    embedding: Vec<f32>,
-    layers: Vec<Layer>,
-    norm: Vec<f32>,
-    head: Matrix,
+    pub(super) config: ModelConfig,
+    pub(super) embedding: Vec<f32>,
+    pub(super) layers: Vec<Layer>,
+    pub(super) norm: Vec<f32>,
+    pub(super) head: Matrix,
 }
 
 /// Keys and values of one sequence.
@@ -63,15 +62,16 @@ pub(crate) struct Scratch {
 }
 
 #[derive(Debug)]
-struct Layer {
-    input_norm: Vec<f32>,
-    query_key_value: Matrix,
-    query_norm: Vec<f32>,
-    key_norm: Vec<f32>,
-    output: Matrix,
-    feed_norm: Vec<f32>,
-    gate_up: Matrix,
-    down: Matrix,
+pub(super) struct Layer {
+    pub(super) input_norm: Vec<f32>,
+    pub(super) query_key_value: Matrix,
+    /// With the scale of the scores in it.
+    pub(super) query_norm: Vec<f32>,
+    pub(super) key_norm: Vec<f32>,
+    pub(super) output: Matrix,
+    pub(super) feed_norm: Vec<f32>,
+    pub(super) gate_up: Matrix,
+    pub(super) down: Matrix,
 }
 
 impl Engine {
@@ -83,7 +83,7 @@ impl Engine {
                 let part = |name: &str| weights.values(&format!("model.layers.{layer}.{name}.weight"));
                 let attention = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"].map(part);
                 // The scale of the scores is put into the queries' norm: one product less per score.
-                let scale = 1.0 / (config.head_dim as f32).sqrt();
+                let scale = score_scale(config);
                 Layer {
                     input_norm: part("input_layernorm").to_vec(),
                     query_key_value: Matrix::pack(width, &attention),
@@ -235,6 +235,11 @@ impl Engine {
     }
 }
 
+/// What scores are multiplied by.
+pub(super) fn score_scale(config: &ModelConfig) -> f32 {
+    1.0 / (config.head_dim as f32).sqrt()
+}
+
 impl Angles {
     /// Angles of the positions below `positions`.
     ///
@@ -242,18 +247,16 @@ impl Angles {
     /// angle is visible, and it is the checkpoint's own.
     pub(crate) fn new(config: &ModelConfig, positions: usize) -> Angles {
         let half = config.head_dim / 2;
-        let frequencies: Vec<f32> = (0..half)
-            .map(|pair| (1.0 / config.rope_theta.powf(pair as f64 / half as f64)) as f32)
-            .collect();
-        let angles = (0..positions).flat_map(|position| {
-            frequencies.iter().map(move |&frequency| f64::from(position as f32 * frequency))
-        });
+        let frequencies: Vec<f32> =
+            (0..half).map(|pair| (1.0 / config.rope_theta.powf(pair as f64 / half as f64)) as f32).collect();
+        let angles = (0..positions)
+            .flat_map(|position| frequencies.iter().map(move |&frequency| f64::from(position as f32 * frequency)));
         let (cos, sin) = angles.map(|angle| (angle.cos() as f32, angle.sin() as f32)).unzip();
         Angles { half, cos, sin }
     }
 
     /// Cosines and sines of one position.
-    fn at(&self, position: usize) -> (&[f32], &[f32]) {
+    pub(super) fn at(&self, position: usize) -> (&[f32], &[f32]) {
         let range = position * self.half..(position + 1) * self.half;
         (&self.cos[range.clone()], &self.sin[range])
     }

@@ -2,39 +2,15 @@
 //!
 //! The invariant that all of them keep: **what comes out for one row depends on that row alone**, never
 //! on how many rows there are or where it stands among them. Each output is one chain of fused
-//! multiply-adds in a fixed order, so a sequence gets the same bits alone and in any batch.
-
-use std::array;
+//! multiply-adds, or a fixed number of them, in a fixed order, so a sequence gets the same bits alone and in any batch.
 
 use pulp::{Arch, NullaryFnOnce, Simd, WithSimd};
 
 /// Partial sums that a reduction keeps, whatever the machine's vectors are.
 const LANES: usize = 16;
 
-/// A matrix `[outputs, inputs]`, laid out for products with rows of inputs.
-///
-/// Panels of two vectors of outputs, inputs in order inside a panel, zeros after the last output. Two
-/// vectors times eight rows fill the registers of AVX-512 without spilling.
-#[derive(Debug)]
-pub(crate) struct Matrix {
-    outputs: usize,
-    inputs: usize,
-    panel: usize,
-    values: Vec<f32>,
-}
-
-/// Rows of inputs, reordered for [`Matrix`]; kept to reuse its memory.
-#[derive(Debug, Default)]
-pub(crate) struct PackedRows(Vec<f32>);
-
-/// What a product does with what is there already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Into {
-    /// It is overwritten.
-    Replace,
-    /// The product is added to it.
-    Add,
-}
+/// Partial sums of [`combine`]: one chain alone would wait for each addition.
+const PARTS: usize = 4;
 
 /// Maximum, logarithm of the sum and entropy of one row of logits.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -43,33 +19,6 @@ pub(crate) struct LogSum {
     pub(crate) log_sum: f32,
     /// `−Σ p ln p`, in nats.
     pub(crate) entropy: f32,
-}
-
-impl Matrix {
-    /// Packs matrices of equal width under each other, each row by row.
-    pub(crate) fn pack(inputs: usize, parts: &[&[f32]]) -> Matrix {
-        let panel = 2 * Arch::new().dispatch(Lanes);
-        let rows: Vec<&[f32]> = parts.iter().flat_map(|part| part.chunks_exact(inputs)).collect();
-        let mut values = vec![0.0; rows.len().div_ceil(panel) * panel * inputs];
-        for (panel_values, rows) in values.chunks_exact_mut(panel * inputs).zip(rows.chunks(panel)) {
-            for (column, row) in rows.iter().enumerate() {
-                for (input, &value) in row.iter().enumerate() {
-                    panel_values[input * panel + column] = value;
-                }
-            }
-        }
-        Matrix { outputs: rows.len(), inputs, panel, values }
-    }
-
-    /// Outputs per row.
-    pub(crate) fn outputs(&self) -> usize {
-        self.outputs
-    }
-
-    /// `y[r] = x[r] Wᵀ` (or `+=`) for every row of `x: [rows, inputs]`, `y: [rows, outputs]`.
-    pub(crate) fn multiply(&self, x: &[f32], y: &mut [f32], into: Into, packed: &mut PackedRows) {
-        Arch::new().dispatch(Multiply { matrix: self, x, y, into, packed: &mut packed.0 });
-    }
 }
 
 /// Root-mean-square normalisation of every row of `x`, times `weight`, into `y`.
@@ -87,11 +36,16 @@ pub(crate) fn gate(x: &[f32], width: usize, y: &mut [f32]) {
     Arch::new().dispatch(Gate { x, width, y });
 }
 
-/// `out[j] = Σ a[i] · b[i · stride + j]`, the sum in the order of `i`.
+/// `out[j] = Σ a[i] · b[i · stride + j]`, in four partial sums by `i` modulo 4.
 ///
 /// `out` is a multiple of [`vector_pad`] long, and so many values of `b` are read from each row.
 pub(crate) fn combine(a: &[f32], b: &[f32], stride: usize, out: &mut [f32]) {
-    Arch::new().dispatch(Combine { a, b, stride, out });
+    Arch::new().dispatch(Combine { a, every: 1, b, stride, out });
+}
+
+/// The same with `a[i · every]`: a column of a matrix.
+pub(crate) fn combine_column(a: &[f32], every: usize, b: &[f32], stride: usize, out: &mut [f32]) {
+    Arch::new().dispatch(Combine { a, every, b, stride, out });
 }
 
 /// Softmax of the first `length` scores; exact zeros after them.
@@ -112,93 +66,14 @@ pub(crate) fn log_sum(logits: &[f32], scratch: &mut [f32]) -> LogSum {
     LogSum { log_sum: max + log_total, entropy: log_total - weighted / total }
 }
 
+/// Turns logits into `scale · exp(logit − log_sum)`.
+pub(crate) fn probabilities(logits: &mut [f32], log_sum: f32, scale: f32) {
+    Arch::new().dispatch(Probabilities { logits, log_sum, scale });
+}
+
 /// `length` rounded up so that whole vectors of any machine fit.
 pub(crate) fn vector_pad(length: usize) -> usize {
     length.next_multiple_of(LANES)
-}
-
-struct Lanes;
-
-impl WithSimd for Lanes {
-    type Output = usize;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) -> usize {
-        S::F32_LANES
-    }
-}
-
-struct Multiply<'a> {
-    matrix: &'a Matrix,
-    x: &'a [f32],
-    y: &'a mut [f32],
-    into: Into,
-    packed: &'a mut Vec<f32>,
-}
-
-impl WithSimd for Multiply<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        if S::REGISTER_COUNT >= 32 { self.tiles::<S, 8>(simd) } else { self.tiles::<S, 4>(simd) }
-    }
-}
-
-impl Multiply<'_> {
-    #[inline(always)]
-    fn tiles<S: Simd, const M: usize>(self, simd: S) {
-        let Matrix { outputs, inputs, panel, ref values } = *self.matrix;
-        let rows = self.x.len() / inputs;
-        // Zeros fill the last tile up: one path for every number of rows.
-        self.packed.clear();
-        self.packed.resize(rows.next_multiple_of(M) * inputs, 0.0);
-        for (tile, x) in self.packed.chunks_exact_mut(M * inputs).zip(self.x.chunks(M * inputs)) {
-            for (m, row) in x.chunks_exact(inputs).enumerate() {
-                for (k, &value) in row.iter().enumerate() {
-                    tile[k * M + m] = value;
-                }
-            }
-        }
-        for (p, columns) in values.chunks_exact(panel * inputs).enumerate() {
-            let (columns, _) = S::as_simd_f32s(columns);
-            let (columns, _) = columns.as_chunks::<2>();
-            let from = p * panel;
-            let to = outputs.min(from + panel);
-            for (tile, y) in self.packed.chunks_exact(M * inputs).zip(self.y.chunks_mut(M * outputs)) {
-                let (tile, _) = tile.as_chunks::<M>();
-                let mut sums = [[simd.splat_f32s(0.0); 2]; M];
-                for (a, b) in tile.iter().zip(columns) {
-                    for m in 0..M {
-                        let a = simd.splat_f32s(a[m]);
-                        sums[m][0] = simd.mul_add_f32s(a, b[0], sums[m][0]);
-                        sums[m][1] = simd.mul_add_f32s(a, b[1], sums[m][1]);
-                    }
-                }
-                for (row, sums) in y.chunks_exact_mut(outputs).zip(sums) {
-                    store(simd, &mut row[from..to], sums, self.into);
-                }
-            }
-        }
-    }
-}
-
-/// Writes the two vectors of a tile's row; `out` is shorter in the last panel only.
-#[inline(always)]
-fn store<S: Simd>(simd: S, out: &mut [f32], sums: [S::f32s; 2], into: Into) {
-    let mut left = out;
-    for sum in sums {
-        let (part, rest) = left.split_at_mut(S::F32_LANES.min(left.len()));
-        left = rest;
-        if part.is_empty() {
-            return;
-        }
-        let sum = match into {
-            Into::Replace => sum,
-            Into::Add => simd.add_f32s(simd.partial_load_f32s(part), sum),
-        };
-        simd.partial_store_f32s(part, sum);
-    }
 }
 
 struct RmsNorm<'a> {
@@ -276,6 +151,7 @@ impl NullaryFnOnce for Gate<'_> {
 
 struct Combine<'a> {
     a: &'a [f32],
+    every: usize,
     b: &'a [f32],
     stride: usize,
     out: &'a mut [f32],
@@ -285,33 +161,52 @@ impl WithSimd for Combine<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let (out, _) = S::as_mut_simd_f32s(self.out);
-        let (fours, ones) = out.as_chunks_mut::<4>();
-        let lanes = S::F32_LANES;
-        let skip = fours.len() * 4 * lanes;
-        for (chunk, out) in fours.iter_mut().enumerate() {
-            *out = chain(simd, self.a, self.b, self.stride, chunk * 4 * lanes);
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let (out, _) = S::as_mut_simd_f32s(std::mem::take(&mut self.out));
+        let (pairs, rest) = out.as_chunks_mut::<2>();
+        let skip = pairs.len() * 2 * S::F32_LANES;
+        for (chunk, out) in pairs.iter_mut().enumerate() {
+            *out = self.sums(simd, chunk * 2 * S::F32_LANES);
         }
-        for (chunk, out) in ones.iter_mut().enumerate() {
-            [*out] = chain(simd, self.a, self.b, self.stride, skip + chunk * lanes);
+        for out in rest {
+            [*out] = self.sums(simd, skip);
         }
     }
 }
 
-/// `N` vectors of [`combine`], from column `from` on.
-#[inline(always)]
-fn chain<S: Simd, const N: usize>(simd: S, a: &[f32], b: &[f32], stride: usize, from: usize) -> [S::f32s; N] {
-    let mut sums = [simd.splat_f32s(0.0); N];
-    for (i, &a) in a.iter().enumerate() {
-        let start = i * stride + from;
-        let (row, _) = S::as_simd_f32s(&b[start..start + N * S::F32_LANES]);
-        let a = simd.splat_f32s(a);
+impl Combine<'_> {
+    /// `N` vectors of the sum, from column `from` on.
+    #[inline(always)]
+    fn sums<S: Simd, const N: usize>(&self, simd: S, from: usize) -> [S::f32s; N] {
+        let count = self.a.len().div_ceil(self.every);
+        let whole = count - count % PARTS;
+        let mut sums = [[simd.splat_f32s(0.0); N]; PARTS];
+        for i in (0..whole).step_by(PARTS) {
+            for (part, sums) in sums.iter_mut().enumerate() {
+                self.add_row(simd, i + part, from, sums);
+            }
+        }
+        for i in whole..count {
+            self.add_row(simd, i, from, &mut sums[0]);
+        }
+        // A loop and no closure: a closure would be compiled without the vector instructions.
+        let [mut total, second, third, fourth] = sums;
+        for n in 0..N {
+            let rest = simd.add_f32s(third[n], fourth[n]);
+            total[n] = simd.add_f32s(simd.add_f32s(total[n], second[n]), rest);
+        }
+        total
+    }
+
+    #[inline(always)]
+    fn add_row<S: Simd, const N: usize>(&self, simd: S, i: usize, from: usize, sums: &mut [S::f32s; N]) {
+        let start = i * self.stride + from;
+        let (row, _) = S::as_simd_f32s(&self.b[start..start + N * S::F32_LANES]);
+        let a = simd.splat_f32s(self.a[i * self.every]);
         for n in 0..N {
             sums[n] = simd.mul_add_f32s(a, row[n], sums[n]);
         }
     }
-    sums
 }
 
 struct Softmax<'a> {
@@ -374,15 +269,32 @@ impl NullaryFnOnce for Expectation<'_> {
     }
 }
 
+struct Probabilities<'a> {
+    logits: &'a mut [f32],
+    log_sum: f32,
+    scale: f32,
+}
+
+impl NullaryFnOnce for Probabilities<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        for logit in self.logits {
+            *logit = self.scale * exp(*logit - self.log_sum);
+        }
+    }
+}
+
 #[inline(always)]
-fn inverse_root_mean_square(x: &[f32], epsilon: f32) -> f32 {
+pub(super) fn inverse_root_mean_square(x: &[f32], epsilon: f32) -> f32 {
     let squares = sum_of(x, |_, x| x * x);
     1.0 / (squares / x.len() as f32 + epsilon).sqrt()
 }
 
 /// A sum in an order that depends on the length alone: [`LANES`] partial sums, then these in pairs.
 #[inline(always)]
-fn sum_of(x: &[f32], term: impl Fn(usize, f32) -> f32) -> f32 {
+pub(super) fn sum_of(x: &[f32], term: impl Fn(usize, f32) -> f32) -> f32 {
     let (chunks, rest) = x.as_chunks::<LANES>();
     let mut sums = [0.0; LANES];
     for (c, chunk) in chunks.iter().enumerate() {
@@ -393,9 +305,12 @@ fn sum_of(x: &[f32], term: impl Fn(usize, f32) -> f32) -> f32 {
     for (lane, &x) in rest.iter().enumerate() {
         sums[lane] += term(chunks.len() * LANES + lane, x);
     }
-    let eight: [f32; 8] = array::from_fn(|i| sums[i] + sums[i + 8]);
-    let four: [f32; 4] = array::from_fn(|i| eight[i] + eight[i + 4]);
-    (four[0] + four[2]) + (four[1] + four[3])
+    for half in [8, 4, 2, 1] {
+        for lane in 0..half {
+            sums[lane] += sums[lane + half];
+        }
+    }
+    sums[0]
 }
 
 #[inline(always)]
@@ -407,13 +322,20 @@ fn maximum(x: &[f32]) -> f32 {
             max[lane] = if chunk[lane] > max[lane] { chunk[lane] } else { max[lane] };
         }
     }
-    rest.iter().chain(&max).fold(f32::NEG_INFINITY, |max, &x| if x > max { x } else { max })
+    for (max, &x) in max.iter_mut().zip(rest) {
+        *max = if x > *max { x } else { *max };
+    }
+    let mut largest = f32::NEG_INFINITY;
+    for x in max {
+        largest = if x > largest { x } else { largest };
+    }
+    largest
 }
 
 /// `eˣ` to about 2 units in the last place, without a branch so that it is vectorised; arguments
 /// outside [−87, 88] count as these ends.
 #[inline(always)]
-fn exp(x: f32) -> f32 {
+pub(super) fn exp(x: f32) -> f32 {
     // Adding it rounds to a whole number, which is then in the low bits.
     const ROUND: f32 = 12_582_912.0;
     let x = x.clamp(-87.0, 88.0);
@@ -433,10 +355,10 @@ fn exp(x: f32) -> f32 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn numbers(count: usize, seed: u32) -> Vec<f32> {
+    pub(crate) fn numbers(count: usize, seed: u32) -> Vec<f32> {
         let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
         let mut next = || {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -454,30 +376,6 @@ mod tests {
             assert!(error < 3e-7, "exp({x}) is {}, expected {exact}", exp(x));
         }
         assert_eq!(exp(0.0), 1.0);
-    }
-
-    #[test]
-    fn products_equal_plain_sums_and_do_not_depend_on_the_rows_around() {
-        for (inputs, outputs) in [(1, 1), (12, 5), (64, 33), (40, 96), (3, 32), (128, 70)] {
-            let weights = numbers(inputs * outputs, 1);
-            let matrix = Matrix::pack(inputs, &[&weights]);
-            let mut packed = PackedRows::default();
-            let x = numbers(inputs * 21, 2);
-            let mut all = numbers(outputs * 21, 3);
-            let before = all.clone();
-            matrix.multiply(&x, &mut all, Into::Add, &mut packed);
-            for (row, x) in x.chunks_exact(inputs).enumerate() {
-                let mut alone = before[row * outputs..][..outputs].to_vec();
-                matrix.multiply(x, &mut alone, Into::Add, &mut packed);
-                assert_eq!(alone, all[row * outputs..][..outputs], "row {row} of {inputs} x {outputs}");
-                for (output, &found) in alone.iter().enumerate() {
-                    let row_weights = &weights[output * inputs..][..inputs];
-                    let sum: f64 = x.iter().zip(row_weights).map(|(&x, &w)| f64::from(x) * f64::from(w)).sum();
-                    let expected = sum + f64::from(before[row * outputs + output]);
-                    assert!((f64::from(found) - expected).abs() < 1e-5, "{found}, expected {expected}");
-                }
-            }
-        }
     }
 
     #[test]

@@ -1,16 +1,21 @@
-//! The forward pass on the host's own slices: sampling and scoring.
+//! The decoder on the host's own slices: sampling, scoring and learning.
 //!
 //! For small models the cost of a tensor library is in the operations' overhead and in fresh
 //! temporaries, not in arithmetic; here one forward pass allocates nothing and each thread works on
 //! sequences of its own. The tensor graph in [`crate::model`] is the reference that this is tested
 //! against.
 
+mod attention;
 mod engine;
 mod kernels;
+mod matrix;
 mod sampling;
 mod scoring;
+mod slopes;
+mod training;
 
 pub(crate) use engine::{Angles, Engine};
-pub(crate) use kernels::log_sum;
+pub(crate) use kernels::{log_sum, probabilities};
 pub(crate) use sampling::sample;
 pub(crate) use scoring::score;
+pub(crate) use training::{Kept, Trainer};

@@ -119,8 +119,7 @@ impl<'a> Queue<'a> {
             order.push((group, index));
         }
         order.sort_unstable();
-        let groups =
-            sizes.into_iter().map(|waiting| Mutex::new(Group { prefill: None, waiting })).collect();
+        let groups = sizes.into_iter().map(|waiting| Mutex::new(Group { prefill: None, waiting })).collect();
         let positions = requests.iter().map(positions).max().unwrap_or(0);
         Queue {
             engine,
@@ -155,11 +154,8 @@ impl<'a> Queue<'a> {
         let mut logits = Vec::new();
         for (chunk, tokens) in tokens.chunks(PREFILL_ROWS).enumerate() {
             let first = chunk * PREFILL_ROWS;
-            let rows: Vec<Row> = tokens
-                .iter()
-                .enumerate()
-                .map(|(i, &token)| Row { token, cache: 0, position: first + i })
-                .collect();
+            let rows: Vec<Row> =
+                tokens.iter().enumerate().map(|(i, &token)| Row { token, cache: 0, position: first + i }).collect();
             self.engine.forward(&rows, std::slice::from_mut(&mut cache), &self.angles, scratch);
         }
         let width = self.engine.config().hidden_size;
@@ -283,12 +279,7 @@ struct Drawing {
 impl Drawing {
     /// One token and its log-probability under the distribution it was drawn from; none where the
     /// logits are not finite.
-    fn draw(
-        &mut self,
-        logits: &[f32],
-        params: &SamplingParams,
-        rng: &mut ChaCha8Rng,
-    ) -> Option<(TokenId, f32)> {
+    fn draw(&mut self, logits: &[f32], params: &SamplingParams, rng: &mut ChaCha8Rng) -> Option<(TokenId, f32)> {
         if !logits.iter().all(|logit| logit.is_finite()) {
             return None;
         }

@@ -1,7 +1,8 @@
 //! The whole decoder: tokens in, logits of chosen positions out.
 
-use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
+use crate::learner::{Batch, GradientSums};
 use crate::model::attention::{Attention, Positions};
 use crate::model::feed_forward::FeedForward;
 use crate::model::norm::RmsNorm;
@@ -18,17 +19,6 @@ pub(crate) struct Decoder {
     layers: Vec<Layer>,
     norm: RmsNorm,
     head: Tensor<2>,
-}
-
-/// Sequences filled up to one length, and the positions whose logits are wanted.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Batch {
-    /// `sequences · length` tokens.
-    pub(crate) tokens: Vec<i32>,
-    pub(crate) sequences: usize,
-    pub(crate) length: usize,
-    /// Indices into `tokens`.
-    pub(crate) picks: Vec<i32>,
 }
 
 #[derive(Clone, Debug)]
@@ -88,8 +78,9 @@ impl Decoder {
         let indices = |values: &[i32]| {
             Tensor::<1, Int>::from_data(TensorData::new(values.to_vec(), [values.len()]), &self.device)
         };
-        let positions = Positions::new(&self.config, batch.sequences, batch.length, &self.device);
-        let mut x = self.embedding.clone().select(0, indices(&batch.tokens));
+        let (tokens, picks, length) = fill_up(batch);
+        let positions = Positions::new(&self.config, batch.lengths.len(), length, &self.device);
+        let mut x = self.embedding.clone().select(0, indices(&tokens));
         for layer in &self.layers {
             let attended = layer.attention.forward(layer.input_norm.forward(x.clone()), &self.config, &positions);
             x = x + attended;
@@ -97,25 +88,33 @@ impl Decoder {
             x = x + fed;
         }
         // Only what is asked for goes through the vocabulary, by far the widest matrix.
-        let x = self.norm.forward(x.select(0, indices(&batch.picks)));
+        let x = self.norm.forward(x.select(0, indices(&picks)));
         x.matmul(self.head.clone().transpose())
     }
 
     /// Back from `∂loss/∂logits` (`[picks, vocabulary]`, row by row) to every parameter.
-    pub(crate) fn backward(&self, logits: Tensor<2>, slopes: Vec<f32>) -> Gradients {
+    pub(crate) fn backward(&self, logits: Tensor<2>, slopes: Vec<f32>) -> GradientSums {
         let slopes = Tensor::from_data(TensorData::new(slopes, logits.dims()), &self.device);
-        (logits * slopes).sum().backward()
+        let mut gradients = (logits * slopes).sum().backward();
+        let mut values = |leaf: &Tensor<2>| match leaf.grad_remove(&mut gradients) {
+            Some(gradient) => gradient.into_data().try_into_vec().expect("the graph is computed in f32"),
+            None => vec![0.0; leaf.shape().num_elements()],
+        };
+        self.leaves.iter().map(&mut values).collect()
     }
+}
 
-    /// Adds the gradients to `sums`, one list per parameter.
-    pub(crate) fn add_gradients(&self, gradients: &mut Gradients, sums: &mut [Vec<f32>]) {
-        for (leaf, sum) in self.leaves.iter().zip(sums) {
-            let Some(gradient) = leaf.grad_remove(gradients) else { continue };
-            let data = gradient.into_data();
-            let values = data.as_slice::<f32>().expect("the graph is computed in f32");
-            for (sum, value) in sum.iter_mut().zip(values) {
-                *sum += value;
-            }
+/// Fills all sequences up on the right to the longest: tokens, picks and that length.
+fn fill_up(batch: &Batch) -> (Vec<i32>, Vec<i32>, usize) {
+    let length = batch.lengths.iter().copied().max().unwrap_or(0);
+    let mut tokens = vec![0; batch.lengths.len() * length];
+    let mut places = Vec::with_capacity(batch.tokens.len());
+    let mut left = batch.tokens.iter();
+    for (sequence, &own) in batch.lengths.iter().enumerate() {
+        for (i, &token) in left.by_ref().take(own).enumerate() {
+            tokens[sequence * length + i] = token as i32;
+            places.push((sequence * length + i) as i32);
         }
     }
+    (tokens, batch.picks.iter().map(|&pick| places[pick]).collect(), length)
 }

@@ -10,4 +10,4 @@ mod feed_forward;
 mod norm;
 mod rotary;
 
-pub(crate) use decoder::{Batch, Decoder};
+pub(crate) use decoder::Decoder;

@@ -21,9 +21,8 @@ impl Rotary {
         let half = config.head_dim / 2;
         let angles = Angles::new(config, positions);
         let (cos, sin) = angles.tables();
-        let table = |values: &[f32]| {
-            Tensor::from_data(TensorData::new(values.to_vec(), [1, positions, 1, half]), device)
-        };
+        let table =
+            |values: &[f32]| Tensor::from_data(TensorData::new(values.to_vec(), [1, positions, 1, half]), device);
         Rotary { cos: table(cos), sin: table(sin), half }
     }
 

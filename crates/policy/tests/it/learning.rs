@@ -1,10 +1,10 @@
 //! Gradients against finite differences, the two implementations against each other, and steps.
 
 use expect_test::expect;
-use toehold_policy::{Policy, Weights};
+use toehold_policy::{Implementation, Policy, PolicyOptions, Weights};
 use toehold_rollout::{LearnError, Learner, Sampler, Scorer, TokenScores, Trace};
 
-use crate::{options, random, small, tokens, trace};
+use crate::{IMPLEMENTATIONS, options, random, small, tokens, trace};
 
 fn traces(count: u64) -> Vec<Trace> {
     (0..count)
@@ -79,10 +79,15 @@ fn with_weights(policy: &Policy, weights: &Weights, traces: &[&Trace]) -> f64 {
     loss(&mut Policy::open(dir.path(), options(1)).unwrap(), traces)
 }
 
+/// A policy that learns by this implementation.
+fn learner(tied: bool, implementation: Implementation) -> Policy {
+    Policy::random(&small(tied), 5, PolicyOptions { implementation, ..options(2) }).unwrap()
+}
+
 #[test]
 fn both_implementations_give_the_same_scores() {
-    for tied in [false, true] {
-        let mut policy = random(&small(tied), 2);
+    for (tied, implementation) in [false, true].into_iter().flat_map(|tied| IMPLEMENTATIONS.map(|i| (tied, i))) {
+        let mut policy = learner(tied, implementation);
         let traces = traces(40);
         let traces: Vec<&Trace> = traces.iter().collect();
         let expected = policy.score(&traces).unwrap();
@@ -92,7 +97,7 @@ fn both_implementations_give_the_same_scores() {
             let entropies = |scores: &TokenScores| scores.entropy.clone().unwrap();
             let pairs = scores.current.iter().zip(&expected[index].current);
             for (a, b) in pairs.chain(entropies(scores).iter().zip(&entropies(&expected[index]))) {
-                assert!((a - b).abs() < 1e-5, "trace {index}: {a} in the graph, {b} on the host");
+                assert!((a - b).abs() < 1e-5, "trace {index}: {a} learning, {b} scoring");
             }
             vec![0.0; scores.current.len()]
         };
@@ -103,22 +108,44 @@ fn both_implementations_give_the_same_scores() {
 }
 
 #[test]
+fn both_implementations_give_the_same_gradients() {
+    for tied in [false, true] {
+        let traces = traces(40);
+        let traces: Vec<&Trace> = traces.iter().collect();
+        let [host, graph] = IMPLEMENTATIONS.map(|implementation| {
+            let mut policy = learner(tied, implementation);
+            policy.accumulate(&traces, &mut coefficients).unwrap();
+            policy
+        });
+        for (i, tensor) in host.weights().tensors.iter().enumerate() {
+            let (a, b) = (&host.gradient()[i], &graph.gradient()[i]);
+            let largest = b.iter().fold(0f32, |largest, value| largest.max(value.abs()));
+            for (a, b) in a.iter().zip(b) {
+                assert!((a - b).abs() < 2e-5 * largest, "{}: {a} on the host, {b} in the graph", tensor.name);
+            }
+        }
+    }
+}
+
+#[test]
 fn neither_threads_nor_runs_change_a_bit_and_micro_batches_change_only_rounding() {
     let config = small(true);
     let traces = traces(30);
     let traces: Vec<&Trace> = traces.iter().collect();
-    let gradient = |threads: usize, micro_batch_tokens: usize| {
-        let options = toehold_policy::PolicyOptions { micro_batch_tokens, ..options(threads) };
-        let mut policy = Policy::random(&config, 5, options).unwrap();
-        policy.accumulate(&traces, &mut coefficients).unwrap();
-        policy.gradient().to_vec()
-    };
-    let expected = gradient(1, 64);
-    assert_eq!(gradient(1, 64), expected);
-    assert_eq!(gradient(2, 64), expected);
-    assert_eq!(gradient(3, 64), expected);
-    for (a, b) in gradient(2, 100_000).iter().flatten().zip(expected.iter().flatten()) {
-        assert!((a - b).abs() < 1e-3 * b.abs() + 1e-4, "{a}, expected {b}");
+    for implementation in IMPLEMENTATIONS {
+        let gradient = |threads: usize, micro_batch_tokens: usize| {
+            let options = PolicyOptions { micro_batch_tokens, implementation, ..options(threads) };
+            let mut policy = Policy::random(&config, 5, options).unwrap();
+            policy.accumulate(&traces, &mut coefficients).unwrap();
+            policy.gradient().to_vec()
+        };
+        let expected = gradient(1, 64);
+        assert_eq!(gradient(1, 64), expected);
+        assert_eq!(gradient(2, 64), expected);
+        assert_eq!(gradient(3, 64), expected);
+        for (a, b) in gradient(2, 100_000).iter().flatten().zip(expected.iter().flatten()) {
+            assert!((a - b).abs() < 1e-3 * b.abs() + 1e-4, "{a}, expected {b}");
+        }
     }
 }
 
@@ -183,7 +210,8 @@ fn a_gradient_that_is_not_finite_changes_nothing() {
     policy.accumulate(&traces, &mut |_, scores| vec![f32::NAN; scores.current.len()]).unwrap();
     expect![[r#"
         the gradient is not finite (norm NaN)
-        hint: lower the learning rate, or look for a non-finite reward"#]].assert_eq(&policy.step(1e-3).unwrap_err().to_string());
+        hint: lower the learning rate, or look for a non-finite reward"#]]
+    .assert_eq(&policy.step(1e-3).unwrap_err().to_string());
     assert_eq!(policy.weights().version(), version);
     policy.accumulate(&traces, &mut coefficients).unwrap();
     policy.step(1e-3).unwrap();
@@ -239,19 +267,21 @@ fn what_cannot_be_learnt_from_is_refused() {
 
 #[test]
 fn an_empty_completion_is_no_trouble() {
-    let mut policy = random(&small(false), 2);
-    let traces = [trace(&[1], &[], &[]), trace(&[1, 2, 3], &[4], &[]), trace(&[2], &[], &[3])];
-    let mut asked = Vec::new();
-    for count in [1, 2, 3] {
-        let traces: Vec<&Trace> = traces[..count].iter().collect();
-        assert_eq!(policy.score(&traces).unwrap().len(), count);
-        policy
-            .accumulate(&traces, &mut |index, scores| {
-                asked.push(index);
-                vec![1.0; scores.current.len()]
-            })
-            .unwrap();
+    for implementation in IMPLEMENTATIONS {
+        let mut policy = learner(false, implementation);
+        let traces = [trace(&[1], &[], &[]), trace(&[1, 2, 3], &[4], &[]), trace(&[2], &[], &[3])];
+        let mut asked = Vec::new();
+        for count in [1, 2, 3] {
+            let traces: Vec<&Trace> = traces[..count].iter().collect();
+            assert_eq!(policy.score(&traces).unwrap().len(), count);
+            policy
+                .accumulate(&traces, &mut |index, scores| {
+                    asked.push(index);
+                    vec![1.0; scores.current.len()]
+                })
+                .unwrap();
+        }
+        asked.sort_unstable();
+        assert_eq!(asked, [0, 0, 0, 1, 1, 2]);
     }
-    asked.sort_unstable();
-    assert_eq!(asked, [0, 0, 0, 1, 1, 2]);
 }

@@ -1,5 +1,5 @@
 //! The policy against transformers, against itself, and against finite differences.
-#![allow(missing_docs, reason = "a test binary has no readers of its documentation")]
+#![allow(missing_docs, clippy::unwrap_used, reason = "a test fails by panicking, and nobody reads its documentation")]
 
 mod checkpoint;
 mod config;
@@ -10,7 +10,7 @@ mod transformers;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use toehold_policy::{ModelConfig, Policy, PolicyOptions};
+use toehold_policy::{Implementation, ModelConfig, Policy, PolicyOptions};
 use toehold_rollout::{Completion, PolicyVersion, SampleRequest, Sampler, SamplingParams, StopReason, Trace};
 
 /// A folder that `fixtures/make_qwen3.py` made.
@@ -21,6 +21,8 @@ fn fixture(name: &str) -> PathBuf {
 fn options(threads: usize) -> PolicyOptions {
     PolicyOptions { threads: Some(threads), ..PolicyOptions::default() }
 }
+
+const IMPLEMENTATIONS: [Implementation; 2] = [Implementation::Host, Implementation::Graph];
 
 /// A small model of an unhandy shape, with weights large enough that every token matters.
 fn small(tied: bool) -> ModelConfig {

@@ -166,9 +166,29 @@ fn check_refused(prompt: &[u32], prefix: &[u32], params: SamplingParams, expecte
 fn what_cannot_be_served_is_refused_before_anything_is_sampled() {
     check_refused(&[], &[1], plain(1), expect!["request 1: the prompt is empty"]);
     check_refused(&[1], &[37], plain(1), expect!["request 1 has token 37, but the policy's vocabulary has 37 tokens"]);
-    check_refused(&[1; 100], &[1; 50], plain(51), expect!["request 1 needs 201 positions (prompt 100 + prefix 50 + at most 51 new), but the policy has 200"]);
+    check_refused(
+        &[1; 100],
+        &[1; 50],
+        plain(51),
+        expect!["request 1 needs 201 positions (prompt 100 + prefix 50 + at most 51 new), but the policy has 200"],
+    );
     check_refused(&[1], &[], plain(0), expect!["request 1: max_tokens is 0, expected at least 1"]);
-    check_refused(&[1], &[], SamplingParams { temperature: -1.0, ..plain(1) }, expect!["request 1: the temperature is -1, expected at least 0"]);
-    check_refused(&[1], &[], SamplingParams { temperature: f32::NAN, ..plain(1) }, expect!["request 1: the temperature is NaN, expected at least 0"]);
-    check_refused(&[1], &[], SamplingParams { top_p: 0.0, ..plain(1) }, expect!["request 1: top_p is 0, expected above 0 and at most 1"]);
+    check_refused(
+        &[1],
+        &[],
+        SamplingParams { temperature: -1.0, ..plain(1) },
+        expect!["request 1: the temperature is -1, expected at least 0"],
+    );
+    check_refused(
+        &[1],
+        &[],
+        SamplingParams { temperature: f32::NAN, ..plain(1) },
+        expect!["request 1: the temperature is NaN, expected at least 0"],
+    );
+    check_refused(
+        &[1],
+        &[],
+        SamplingParams { top_p: 0.0, ..plain(1) },
+        expect!["request 1: top_p is 0, expected above 0 and at most 1"],
+    );
 }

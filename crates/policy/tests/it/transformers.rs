@@ -3,10 +3,10 @@
 
 use safetensors::SafeTensors;
 use serde::Deserialize;
-use toehold_policy::{Policy, Weights};
+use toehold_policy::{Implementation, Policy, PolicyOptions, Weights};
 use toehold_rollout::{Learner, SamplingParams, Scorer};
 
-use crate::{fixture, options, plain, request, sample, trace};
+use crate::{IMPLEMENTATIONS, fixture, options, plain, request, sample, trace};
 
 #[derive(Deserialize)]
 struct Expected {
@@ -41,8 +41,14 @@ fn tensor(name: &str, key: &str) -> Vec<f32> {
     data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
 }
 
-fn open(name: &str) -> Policy {
-    Policy::open(&fixture(name), options(2)).unwrap()
+fn open(name: &str, implementation: Implementation) -> Policy {
+    Policy::open(&fixture(name), PolicyOptions { implementation, ..options(2) }).unwrap()
+}
+
+/// Each folder with each implementation.
+fn all() -> impl Iterator<Item = (&'static str, Policy)> {
+    let pairs = FOLDERS.into_iter().flat_map(|name| IMPLEMENTATIONS.map(|implementation| (name, implementation)));
+    pairs.map(|(name, implementation)| (name, open(name, implementation)))
 }
 
 #[track_caller]
@@ -60,7 +66,7 @@ const FOLDERS: [&str; 2] = ["qwen3-tiny", "qwen3-tied"];
 #[test]
 fn every_logit_is_transformers() {
     for name in FOLDERS {
-        let mut policy = open(name);
+        let mut policy = open(name, Implementation::Host);
         let vocabulary = policy.config().vocab_size;
         for (index, case) in expected(name).cases.iter().enumerate() {
             let logits = tensor(name, &format!("logits.{index}"));
@@ -82,8 +88,7 @@ fn every_logit_is_transformers() {
 
 #[test]
 fn log_probabilities_are_transformers_in_both_implementations() {
-    for name in FOLDERS {
-        let mut policy = open(name);
+    for (name, mut policy) in all() {
         for (index, case) in expected(name).cases.iter().enumerate() {
             let trace = trace(&case.tokens[..1], &[], &case.tokens[1..]);
             let what = format!("{name}, sequence {index}");
@@ -103,11 +108,10 @@ fn log_probabilities_are_transformers_in_both_implementations() {
 #[test]
 fn greedy_continuations_are_transformers() {
     for name in FOLDERS {
-        let mut policy = open(name);
+        let mut policy = open(name, Implementation::Host);
         let cases = expected(name).cases;
         let params = SamplingParams { temperature: 0.0, ..plain(32) };
-        let requests: Vec<_> =
-            cases.iter().map(|case| request(&case.tokens, &[], params.clone(), 0)).collect();
+        let requests: Vec<_> = cases.iter().map(|case| request(&case.tokens, &[], params.clone(), 0)).collect();
         for (index, (case, completion)) in cases.iter().zip(sample(&mut policy, &requests)).enumerate() {
             assert_eq!(completion.tokens, case.greedy, "{name}, sequence {index}");
             assert_eq!(completion.behavior, [0.0; 32]);
@@ -117,8 +121,7 @@ fn greedy_continuations_are_transformers() {
 
 #[test]
 fn every_gradient_is_transformers() {
-    for name in FOLDERS {
-        let mut policy = open(name);
+    for (name, mut policy) in all() {
         let batch = expected(name).batch;
         let traces: Vec<_> = batch
             .iter()

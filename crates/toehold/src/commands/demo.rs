@@ -15,6 +15,7 @@ use crate::commands::pretrain::{self, BaseFamily};
 use crate::commands::report::{self, RunRecord};
 use crate::commands::{run as run_command, sample};
 use crate::prepare::{Prepared, folder_of};
+use crate::run_folder::beside;
 use crate::terminal::{self, Output};
 
 /// Makes hard problems and a small base policy, samples until most problems have one success, and
@@ -57,7 +58,7 @@ pub fn run(args: &DemoArgs, output: &Output) -> Result<()> {
     let base = args.out.join("base");
     if !base.is_dir() {
         fs::create_dir_all(&args.out).with_context(|| format!("cannot make {}", args.out.display()))?;
-        pretrain::make(&BaseFamily::Chain.spec(args.seed), &base, output)?;
+        pretrain::make(&BaseFamily::Chain.spec(args.seed, pretrain::CAREFUL), &base, output)?;
     }
 
     let [(name, text), others @ ..] = ARMS;
@@ -122,7 +123,7 @@ fn share_collection(from: &Path, to: &Path) -> Result<()> {
         return Ok(());
     }
     fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
-    let beside = to.join("traces.part");
+    let beside = beside(&target);
     fs::copy(&source, &beside).with_context(|| format!("cannot copy {}", source.display()))?;
     fs::rename(&beside, &target).with_context(|| format!("cannot rename {}", beside.display()))
 }
@@ -130,12 +131,8 @@ fn share_collection(from: &Path, to: &Path) -> Result<()> {
 fn table(runs: &[RunRecord]) -> String {
     let row = |run: &RunRecord| {
         let (flops, before, steps) = run.cost();
-        let mut row = vec![
-            run.plan.run.name.clone(),
-            terminal::flops(flops),
-            terminal::flops(before),
-            terminal::count(steps),
-        ];
+        let mut row =
+            vec![run.plan.run.name.clone(), terminal::flops(flops), terminal::flops(before), terminal::count(steps)];
         if let Some(measured) = &run.measured {
             row.push(rate(measured.before.train.count));
             row.push(rate(measured.after.train.count));

@@ -6,14 +6,12 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use toehold_rollout::{PolicyVersion, Sampler, Start, SuccessCount};
-use toehold_training::evaluation::{
-    CountPlan, PassAtK, count_successes, pass_at_k_over_problems,
-};
 use toehold_training::evaluation::prefix_sweep::{SweepPoint, SweepSource, prefix_sweep};
+use toehold_training::evaluation::{CountPlan, PassAtK, count_successes, pass_at_k_over_problems};
 use toehold_training::trainer::checkpoint;
 
 use crate::command_line::RecipeArgs;
-use crate::commands::train::{first, finished};
+use crate::commands::train::{finished, first};
 use crate::interrupt::{self, Interrupted};
 use crate::material;
 use crate::prepare::{self, Prepared};
@@ -164,9 +162,7 @@ fn measure(
     tick("held-out problems")?;
     let held_out = match prepared.held_out.is_empty() {
         true => None,
-        false => {
-            Some(set(first(prepared.plain_starts(&prepared.held_out)?, settings.held_out_problems), policy)?)
-        }
+        false => Some(set(first(prepared.plain_starts(&prepared.held_out)?, settings.held_out_problems), policy)?),
     };
     let mut sweep = Vec::new();
     let sweep_plan = CountPlan { samples: settings.curve_samples, ..plan.clone() };

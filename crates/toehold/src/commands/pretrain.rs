@@ -22,10 +22,16 @@ pub struct PretrainArgs {
     /// Seed of weights and worked solutions
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
+    /// Share of steps that the chain's base takes by the careful method, where it has two
+    #[arg(long, default_value_t = CAREFUL)]
+    pub careful: f64,
     /// Part of the usual number of steps, for a quick look; the policy is then worse
     #[arg(long, default_value_t = 1.0, value_name = "SHARE")]
     pub effort: f64,
 }
+
+/// How rarely the base takes the careful method: seldom enough that a success is nearly always luck.
+pub const CAREFUL: f64 = 0.005;
 
 /// The bases there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -49,7 +55,7 @@ pub fn run(args: &PretrainArgs, output: &Output) -> Result<()> {
     if !(args.effort > 0.0 && args.effort <= 10.0) {
         bail!("--effort is {}, expected a share above 0 and at most 10", args.effort);
     }
-    let mut spec = args.family.spec(args.seed);
+    let mut spec = args.family.spec(args.seed, args.careful);
     for phase in &mut spec.phases {
         phase.steps = ((phase.steps as f64 * args.effort) as u64).max(1);
     }
@@ -76,11 +82,11 @@ pub fn make(spec: &BaseSpec, out: &std::path::Path, output: &Output) -> Result<(
 
 impl BaseFamily {
     /// The calibrated recipe of this base; `docs/log.md` has how it was found.
-    pub fn spec(self, seed: u64) -> BaseSpec {
+    pub fn spec(self, seed: u64, careful: f64) -> BaseSpec {
         let phases = match self {
             BaseFamily::Chain => vec![
                 Phase { family: chain((1, 7), 0.5, 0.02, Methods::Two), steps: 500, rate: 3e-3 },
-                Phase { family: chain((3, 7), 0.005, 0.02, Methods::Two), steps: 100, rate: 1e-3 },
+                Phase { family: chain((3, 7), careful, 0.02, Methods::Two), steps: 100, rate: 1e-3 },
             ],
             BaseFamily::ChainOneMethod => vec![
                 Phase { family: chain((1, 14), 1.0, 0.02, Methods::One), steps: 500, rate: 3e-3 },

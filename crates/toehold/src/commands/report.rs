@@ -90,7 +90,8 @@ impl RunRecord {
         let recipe = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let plan: Plan = Recipe::parse(&recipe, &[])?.resolve().with_context(|| path.display().to_string())?;
         let identity = folder.join("identity.json");
-        let identity = std::fs::read_to_string(&identity).with_context(|| format!("cannot read {}", identity.display()))?;
+        let identity =
+            std::fs::read_to_string(&identity).with_context(|| format!("cannot read {}", identity.display()))?;
         Ok(RunRecord {
             tokenizer: TokenizerFile::open(&plan.policy.model).ok(),
             identity: serde_json::from_str(&identity)?,
@@ -238,11 +239,7 @@ fn arm(run: &RunRecord) -> Arm {
 }
 
 fn groups(mixture: Mixture) -> GroupCounts {
-    GroupCounts {
-        all_fail: mixture.all_fail as u64,
-        mixed: mixture.mixed as u64,
-        all_pass: mixture.all_pass as u64,
-    }
+    GroupCounts { all_fail: mixture.all_fail as u64, mixed: mixture.mixed as u64, all_pass: mixture.all_pass as u64 }
 }
 
 fn collection(run: &RunRecord) -> Result<Collection> {

@@ -7,8 +7,9 @@ use anyhow::Result;
 use clap::Args;
 use toehold_rollout::collect::{self, Amount, Campaign, Ended};
 use toehold_rollout::store::{CampaignCount, Stage, TraceFilter};
-use toehold_rollout::{Band, Sampler, Store, SuccessCount};
+use toehold_rollout::{Band, Learner, Sampler, Store, SuccessCount};
 use toehold_training::recipe::{Collect, Until};
+use toehold_training::trainer::Compute;
 
 use crate::command_line::RecipeArgs;
 use crate::interrupt::{self, Interrupted};
@@ -52,19 +53,18 @@ pub fn execute(prepared: &mut Prepared, output: &Output) -> Result<()> {
     let judge = collect::TextJudge::new(&problems, &tokenizer);
 
     let mut bar = Progress::start(output, "sample", Some(starts.len() as u64), "problems");
-    let summary =
-        collect::collect(&mut store, &mut prepared.base, &judge, &starts, &campaign, &mut |at| {
-            let rate = at.tokens_sampled as f64 / bar.elapsed().as_secs_f64().max(1e-3);
-            bar.set(
-                at.finished as u64,
-                &format!(
-                    "{} attempts, {} successes, {rate:.0} tokens/s",
-                    terminal::count(at.success.attempts),
-                    terminal::count(at.success.successes),
-                ),
-            );
-            interrupt::flow()
-        })?;
+    let summary = collect::collect(&mut store, &mut prepared.base, &judge, &starts, &campaign, &mut |at| {
+        let rate = at.tokens_sampled as f64 / bar.elapsed().as_secs_f64().max(1e-3);
+        bar.set(
+            at.finished as u64,
+            &format!(
+                "{} attempts, {} successes, {rate:.0} tokens/s",
+                terminal::count(at.success.attempts),
+                terminal::count(at.success.successes),
+            ),
+        );
+        interrupt::flow()
+    })?;
     bar.finish();
     if summary.ended == Ended::Interrupted {
         return Err(Interrupted { resume: prepared.resume_command("sample") }.into());
@@ -76,7 +76,7 @@ pub fn execute(prepared: &mut Prepared, output: &Output) -> Result<()> {
             "{} attempts, {} tokens sampled, {}; kept in {}",
             terminal::count(campaign.success.attempts),
             terminal::count(campaign.tokens_sampled),
-            terminal::flops(collection_flops(prepared, &store)?),
+            terminal::flops(Compute::of_campaign(&campaign).flops(prepared.base.parameter_count())),
             store.path().display(),
         ));
     }
@@ -100,18 +100,6 @@ pub fn collection(prepared: &Prepared, store: &Store) -> Result<Option<CampaignC
         campaign.policy == version && campaign.seed == prepared.plan.run.seed && campaign.stage == Stage::Collect
     };
     Ok(store.campaigns()?.into_iter().find(is_ours))
-}
-
-/// FLOPs of the collection, `2 N` per token, prompts counted at every attempt.
-///
-/// Completions that were dropped because a success came before them are not charged: how many there
-/// are depends on batching, and a charge must not depend on when a run was stopped.
-///
-/// # Errors
-/// When the store cannot be read.
-pub fn collection_flops(prepared: &Prepared, store: &Store) -> Result<f64> {
-    let tokens = collection(prepared, store)?.map_or(0, |campaign| campaign.tokens_sampled + campaign.prefilled_each);
-    Ok(2.0 * toehold_rollout::Learner::parameter_count(&prepared.base) as f64 * tokens as f64)
 }
 
 /// Successes and attempts of each training problem in the collection.

@@ -94,8 +94,7 @@ pub fn charged_collection(prepared: &Prepared, store: &Store) -> Result<Compute>
     if !uses_collection(prepared) {
         return Ok(Compute::default());
     }
-    let tokens = sample::collection(prepared, store)?.map_or(0, |c| c.tokens_sampled + c.prefilled_each);
-    Ok(Compute { sampled_tokens: tokens, trained_tokens: 0 })
+    Ok(sample::collection(prepared, store)?.map(|campaign| Compute::of_campaign(&campaign)).unwrap_or_default())
 }
 
 /// Whether the method needs traces: for prefixes, for imitation, or to know the problems' bands.
@@ -150,10 +149,8 @@ fn train(
 fn train_plan(prepared: &Prepared, spent: Compute) -> Result<TrainPlan> {
     let plan = &prepared.plan;
     let evaluate = &plan.evaluate;
-    let mut sets = vec![(
-        "train".to_owned(),
-        first(prepared.plain_starts(&prepared.problems.problems)?, evaluate.train_problems),
-    )];
+    let mut sets =
+        vec![("train".to_owned(), first(prepared.plain_starts(&prepared.problems.problems)?, evaluate.train_problems))];
     if !prepared.held_out.is_empty() {
         let starts = prepared.plain_starts(&prepared.held_out)?;
         sets.push(("held_out".to_owned(), first(starts, evaluate.held_out_problems)));

@@ -26,8 +26,12 @@ pub fn answer_limit(verifier: Verifier, tokens: &[TokenId], decode: &dyn Fn(&[To
 }
 
 /// At most `count` distinct cuts of a trace of `length` tokens, each equally likely among the whole
-/// numbers from `from · length` to `to · length` that are at least 1, at most `limit` and shorter than
-/// the trace; in rising order, fewer where there are fewer, none where there is none.
+/// numbers from `from · worked` to `to · worked` that are at least 1 and shorter than the trace, where
+/// `worked` is the part before the answer, `limit` tokens; in rising order, fewer where there are
+/// fewer, none where there is none.
+///
+/// The shares are of the worked part because an answer that restates the work can be half of a short
+/// trace: shares of the whole would then leave nothing to do.
 pub fn uniform_cuts(
     length: usize,
     limit: usize,
@@ -35,8 +39,9 @@ pub fn uniform_cuts(
     (from, to): (f64, f64),
     rng: &mut ChaCha8Rng,
 ) -> Vec<usize> {
-    let lowest = ((from * length as f64).ceil() as usize).max(1);
-    let highest = ((to * length as f64).floor() as usize).min(limit).min(length.saturating_sub(1));
+    let worked = limit.min(length) as f64;
+    let lowest = ((from * worked).ceil() as usize).max(1);
+    let highest = ((to * worked).floor() as usize).min(length.saturating_sub(1));
     if lowest > highest {
         return Vec::new();
     }
@@ -72,11 +77,11 @@ mod tests {
     fn cuts_lie_in_their_range() {
         check(100, 100, 3, (0.4, 0.8), expect!["[61, 74, 76] [49, 65, 69] [41, 44, 63] [47, 59, 67]"]);
         // The answer begins after 45 tokens.
-        check(100, 45, 3, (0.4, 0.8), expect!["[40, 42, 44] [41, 44, 45] [41, 42, 43] [40, 41, 44]"]);
+        check(100, 45, 3, (0.4, 0.8), expect!["[20, 26, 32] [28, 31, 36] [24, 32, 33] [19, 20, 21]"]);
         // Fewer places than cuts: each once.
         check(5, 5, 3, (0.4, 0.6), expect!["[2, 3] [2, 3] [2, 3] [2, 3]"]);
-        // The answer begins before the range; a trace of one token; no trace.
-        check(100, 30, 3, (0.4, 0.8), expect!["[] [] [] []"]);
+        // The answer begins at once; a trace of one token; no trace.
+        check(100, 0, 3, (0.4, 0.8), expect!["[] [] [] []"]);
         check(1, 1, 3, (0.0, 1.0), expect!["[] [] [] []"]);
         check(0, 0, 3, (0.0, 1.0), expect!["[] [] [] []"]);
         // The whole trace is never given.

@@ -1,20 +1,22 @@
 //! Success prefixes beside plain problems.
 //!
 //! ```text
-//! pool  = { problem + first h tokens of its correct trace : h ~ U[from · L, to · L], `cuts` per trace }
+//! pool  = { problem + first h tokens of its correct trace : h ~ U[from · W, to · W], `cuts` per trace }
+//! W     = tokens of the trace before its answer
 //! starts = pool and plain problems, plain_share of them plain
 //! ```
 //!
 //! PrefixRL, arXiv 2601.18795, sections 3 and 5: three cuts per trace in U(40 %, 80 %), drawn once
 //! before training, beside the same problems without a prefix, 3 : 1.
 //!
-//! Zero cases: a problem without a correct trace, or whose answer begins before the range, has only
+//! Zero cases: a problem without a correct trace, or whose trace answers at once, has only
 //! its plain start; with no prefix at all, or a share of 1, all starts are plain; with a share of 0,
 //! none is, unless there is no prefix.
 //!
 //! Departures: the paper shuffles one fixed pool of both kinds, so that the mixture holds on average;
-//! here each kind has its own epochs and the mixture holds in every step, up to rounding. Cuts stop
-//! before the answer, which the paper does not say. Of several correct traces of a problem, each is
+//! here each kind has its own epochs and the mixture holds in every step, up to rounding. Shares
+//! are of the tokens before the answer, so that no cut shows it; the paper's are of the whole trace,
+//! whose answer is a small part. Of several correct traces of a problem, each is
 //! cut; the paper has one.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,9 +35,9 @@ section! {
     SuccessPrefix from SuccessPrefixWritten {
         /// Prefixes per correct trace. PrefixRL: 3.
         cuts: usize = 3,
-        /// The shortest prefix, as a share of its trace, in `[0, 1]`. PrefixRL: 0.4.
+        /// The shortest prefix, as a share of its trace before the answer, in `[0, 1]`. PrefixRL: 0.4.
         from: f64 = 0.4,
-        /// The longest prefix, as a share of its trace, in `[from, 1]`. PrefixRL: 0.8.
+        /// The longest prefix, as a share of its trace before the answer, in `[from, 1]`. PrefixRL: 0.8.
         to: f64 = 0.8,
         /// Share of the starts that have no prefix, in `[0, 1]`. PrefixRL: 0.25.
         plain_share: f64 = 0.25,
@@ -213,11 +215,11 @@ mod tests {
         let starts = success_prefixes(&PAPER, &sources(4, 50, 24), 0);
         assert_eq!(starts.len(), 12);
         for start in starts {
-            assert!((20..=24).contains(&start.prefix.len()));
+            assert!((10..=19).contains(&start.prefix.len()));
             let first = 100 * start.prompt[0];
             assert!(start.prefix.iter().enumerate().all(|(at, &token)| token == first + at as u32));
         }
-        assert!(success_prefixes(&PAPER, &sources(4, 50, 19), 0).is_empty());
+        assert!(success_prefixes(&PAPER, &sources(4, 50, 0), 0).is_empty());
     }
 
     #[test]

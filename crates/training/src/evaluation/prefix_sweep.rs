@@ -27,7 +27,7 @@ pub struct SweepSource {
 /// The counts at one share.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SweepPoint {
-    /// Share of the trace that was given.
+    /// Share that was given of the trace's part before the answer.
     pub share: f64,
     /// Over all traces.
     pub count: SuccessCount,
@@ -35,9 +35,10 @@ pub struct SweepPoint {
     pub by_trace: Vec<SuccessCount>,
 }
 
-/// The start with `share` of the trace given, rounded down, and never more than its limit.
+/// The start with `share` of the trace's part before the answer given, rounded down.
 pub fn start_at(source: &SweepSource, share: f64) -> Start {
-    let length = ((share * source.tokens.len() as f64) as usize).min(source.limit).min(source.tokens.len());
+    let worked = source.limit.min(source.tokens.len());
+    let length = ((share * worked as f64) as usize).min(worked);
     if length == 0 {
         return Start::plain(source.problem.clone(), source.prompt.clone());
     }
@@ -79,7 +80,7 @@ mod tests {
         let problem = ProblemId::from("p".to_owned());
         let source = SweepSource { problem, prompt: vec![9], tokens: (0..10).collect(), row: 3, limit: 7 };
         let given = [0.0, 0.05, 0.2, 0.4, 0.8, 1.0].map(|share| start_at(&source, share).prefix.len());
-        assert_eq!(given, [0, 0, 2, 4, 7, 7]);
+        assert_eq!(given, [0, 0, 1, 2, 5, 7]);
         assert!(start_at(&source, 0.05).is_plain());
         assert_eq!(start_at(&source, 0.4).origin.unwrap().trace, 3);
     }

@@ -1,0 +1,144 @@
+//! The way back through the element-wise loops of [`super::kernels`].
+//!
+//! `d` of a name is the slope of the loss by it. Weights' slopes are added to, everything else is
+//! written.
+
+use pulp::{Arch, NullaryFnOnce};
+
+use crate::host::kernels::{exp, inverse_root_mean_square, sum_of};
+
+/// Back through `rms_norm`: adds to `d_x` and `d_weight`.
+pub(crate) fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32, d_y: &[f32], d_x: &mut [f32], d_weight: &mut [f32]) {
+    Arch::new().dispatch(RmsNorm { x, weight, epsilon, d_y, d_x, d_weight });
+}
+
+/// Back through `norm_and_rotate` for heads `x` before it: overwrites the slopes `d` of what came out
+/// with those of what went in.
+pub(crate) fn norm_and_rotate(
+    x: &[f32],
+    weight: &[f32],
+    epsilon: f32,
+    (cos, sin): (&[f32], &[f32]),
+    d: &mut [f32],
+    d_weight: &mut [f32],
+) {
+    Arch::new().dispatch(NormAndRotate { x, weight, epsilon, cos, sin, d, d_weight });
+}
+
+/// Back through `gate`: `d_x` is laid out as `x`.
+pub(crate) fn gate(x: &[f32], width: usize, d_y: &[f32], d_x: &mut [f32]) {
+    Arch::new().dispatch(Gate { x, width, d_y, d_x });
+}
+
+/// Back through `softmax` with the result `p`: overwrites the slopes of `p` with those of the scores.
+pub(crate) fn softmax(p: &[f32], d: &mut [f32]) {
+    Arch::new().dispatch(Softmax { p, d });
+}
+
+struct RmsNorm<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+    epsilon: f32,
+    d_y: &'a [f32],
+    d_x: &'a mut [f32],
+    d_weight: &'a mut [f32],
+}
+
+impl NullaryFnOnce for RmsNorm<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let width = self.weight.len();
+        let rows = self.x.chunks_exact(width).zip(self.d_y.chunks_exact(width));
+        for ((x, d_y), d_x) in rows.zip(self.d_x.chunks_exact_mut(width)) {
+            let scale = inverse_root_mean_square(x, self.epsilon);
+            let along = sum_of(x, |i, x| x * d_y[i] * self.weight[i]);
+            let pull = along * scale * scale * scale / width as f32;
+            let weights = self.weight.iter().zip(self.d_weight.iter_mut());
+            for (((d_x, &x), &d_y), (&weight, d_weight)) in d_x.iter_mut().zip(x).zip(d_y).zip(weights) {
+                *d_x += d_y * weight * scale - x * pull;
+                *d_weight += d_y * x * scale;
+            }
+        }
+    }
+}
+
+struct NormAndRotate<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+    epsilon: f32,
+    cos: &'a [f32],
+    sin: &'a [f32],
+    d: &'a mut [f32],
+    d_weight: &'a mut [f32],
+}
+
+impl NullaryFnOnce for NormAndRotate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let half = self.cos.len();
+        for (x, d) in self.x.chunks_exact(2 * half).zip(self.d.chunks_exact_mut(2 * half)) {
+            let (first, second) = d.split_at_mut(half);
+            for (((d1, d2), &cos), &sin) in first.iter_mut().zip(second).zip(self.cos).zip(self.sin) {
+                (*d1, *d2) = (*d1 * cos + *d2 * sin, *d2 * cos - *d1 * sin);
+            }
+            let scale = inverse_root_mean_square(x, self.epsilon);
+            let slopes: &[f32] = d;
+            let along = sum_of(x, |i, x| x * slopes[i] * self.weight[i]);
+            let pull = along * scale * scale * scale / x.len() as f32;
+            let weights = self.weight.iter().zip(self.d_weight.iter_mut());
+            for ((d, &x), (&weight, d_weight)) in d.iter_mut().zip(x).zip(weights) {
+                *d_weight += *d * x * scale;
+                *d = *d * weight * scale - x * pull;
+            }
+        }
+    }
+}
+
+struct Gate<'a> {
+    x: &'a [f32],
+    width: usize,
+    d_y: &'a [f32],
+    d_x: &'a mut [f32],
+}
+
+impl NullaryFnOnce for Gate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let width = self.width;
+        let rows = self.x.chunks_exact(2 * width).zip(self.d_y.chunks_exact(width));
+        for ((x, d_y), d_x) in rows.zip(self.d_x.chunks_exact_mut(2 * width)) {
+            let (gate, up) = x.split_at(width);
+            let (d_gate, d_up) = d_x.split_at_mut(width);
+            let slopes = d_gate.iter_mut().zip(d_up);
+            for (((&gate, &up), &d_y), (d_gate, d_up)) in gate.iter().zip(up).zip(d_y).zip(slopes) {
+                let open = 1.0 / (1.0 + exp(-gate));
+                *d_gate = d_y * up * open * (1.0 + gate * (1.0 - open));
+                *d_up = d_y * gate * open;
+            }
+        }
+    }
+}
+
+struct Softmax<'a> {
+    p: &'a [f32],
+    d: &'a mut [f32],
+}
+
+impl NullaryFnOnce for Softmax<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let slopes: &[f32] = self.d;
+        let mean = sum_of(self.p, |i, p| p * slopes[i]);
+        for (d, &p) in self.d.iter_mut().zip(self.p) {
+            *d = p * (*d - mean);
+        }
+    }
+}
