@@ -161,7 +161,7 @@ pub(crate) fn read_folder(dir: &Path, config: &ModelConfig) -> Result<Weights, R
 }
 
 /// Reads one safetensors file that holds exactly the tensors `expected`, in that order, and the count
-/// of steps that [`write_file`] was given.
+/// of steps in its [`Note`].
 ///
 /// # Errors
 /// See [`ReadWeightsError`].
@@ -179,7 +179,18 @@ pub(crate) fn read_exactly(
     Ok((weights, steps.ok_or_else(broken)?))
 }
 
-/// Writes tensors as f32 under their names, and a count of optimizer steps in the header.
+/// What the header of a file says apart from its tensors. It says one thing: the writer keeps several
+/// in no fixed order, and equal weights must make equal files.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Note {
+    /// Which library's tensors these are; transformers refuses a model that does not say it.
+    Format,
+    /// Optimizer steps done.
+    Steps(u64),
+}
+
+/// Writes tensors as f32 under their names, with a note in the header. Equal tensors and notes make
+/// equal bytes.
 ///
 /// The file is written under another name first and then renamed, so that a run that is killed here
 /// leaves no half of one.
@@ -189,7 +200,7 @@ pub(crate) fn read_exactly(
 pub(crate) fn write_file<'a>(
     path: &Path,
     tensors: impl Iterator<Item = (String, &'a [usize], &'a [f32])>,
-    steps: u64,
+    note: Note,
 ) -> Result<(), WriteWeightsError> {
     let error = |reason: String| WriteWeightsError { path: path.into(), reason };
     let buffers: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
@@ -202,8 +213,11 @@ pub(crate) fn write_file<'a>(
         .map(|(name, shape, bytes)| Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
         .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
         .map_err(|source| error(source.to_string()))?;
-    // transformers refuses a file that does not say which library's tensors these are.
-    let metadata = [("format".to_owned(), "pt".to_owned()), ("steps".to_owned(), steps.to_string())].into();
+    let (key, value) = match note {
+        Note::Format => ("format", "pt".to_owned()),
+        Note::Steps(steps) => ("steps", steps.to_string()),
+    };
+    let metadata = [(key.to_owned(), value)].into();
     let bytes = safetensors::serialize(views, Some(metadata)).map_err(|source| error(source.to_string()))?;
     write_whole(path, &bytes)
 }

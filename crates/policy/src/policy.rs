@@ -10,7 +10,7 @@ use toehold_rollout::{
     TokenScores, Trace,
 };
 
-use crate::checkpoint::{self, OpenPolicyError, ReadWeightsError, WriteWeightsError};
+use crate::checkpoint::{self, Note, OpenPolicyError, ReadWeightsError, WriteWeightsError};
 use crate::config::ShapeError;
 use crate::host::{self, Engine, Trainer};
 use crate::learner::{self, GradientSums, Implementation, Model};
@@ -96,7 +96,7 @@ impl Policy {
         checkpoint::write_file(
             &dir.join("model.safetensors"),
             tensors.map(|tensor| (tensor.name.clone(), &tensor.shape[..], &tensor.values[..])),
-            0,
+            Note::Format,
         )
     }
 
@@ -232,7 +232,8 @@ impl Learner for Policy {
             let pairs = self.weights.tensors.iter().zip(lists);
             pairs.map(move |(tensor, values)| (format!("{kind}.{}", tensor.name), &tensor.shape[..], &values[..]))
         });
-        checkpoint::write_file(&dir.join("optimizer.safetensors"), tensors, self.optimizer.steps).map_err(error)
+        checkpoint::write_file(&dir.join("optimizer.safetensors"), tensors, Note::Steps(self.optimizer.steps))
+            .map_err(error)
     }
 
     /// Publishes what it read; an accumulated gradient is discarded.

@@ -30,10 +30,10 @@ pub struct CommandLine {
 /// How to talk; every command takes these.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct TalkArgs {
-    /// Print nothing but data and errors
+    /// Print only results, warnings and errors
     #[arg(long, short, global = true, conflicts_with = "json")]
     pub quiet: bool,
-    /// Print one JSON object per line on standard output instead of tables
+    /// Print results and events as JSON, one object a line, instead of tables
     #[arg(long, global = true)]
     pub json: bool,
 }
@@ -64,21 +64,24 @@ pub enum Command {
 /// A recipe and what is changed in it; shared by `run` and the single stages.
 #[derive(Clone, Debug, Args)]
 pub struct RecipeArgs {
-    /// The recipe (TOML), or a run's folder to go on with its own
+    /// A recipe (TOML file), or the folder of a run, to go on with it
     #[arg(value_name = "RECIPE")]
     pub recipe: PathBuf,
     /// Change one value of the recipe, e.g. `--set train.steps=50`; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// The folder that holds the runs
-    #[arg(long, value_name = "DIR", default_value = "runs")]
-    pub runs: PathBuf,
+    /// The folder that holds the runs [default: the recipe's run.folder, which is runs]
+    #[arg(long, value_name = "DIR")]
+    pub runs: Option<PathBuf>,
 }
+
+/// The exit status of a program whose reader has gone (128 + SIGPIPE).
+pub const EXIT_BROKEN_PIPE: u8 = 141;
 
 /// Runs a command; errors go to standard error as `error: ...`.
 ///
-/// Exit status: 0 done, 1 could not be done, 130 interrupted (2, for arguments that make no sense,
-/// is clap's).
+/// Exit status: 0 done, 1 could not be done, 130 interrupted, 141 nobody reads standard output any more
+/// (2, for arguments that make no sense, is clap's).
 pub fn run(line: CommandLine) -> ExitCode {
     let output = Output::new(line.talk.quiet, line.talk.json);
     let result = interrupt::install().and_then(|()| match line.command {
@@ -95,9 +98,18 @@ pub fn run(line: CommandLine) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            if is_broken_pipe(&error) {
+                // The reader has seen enough, as in `toehold traces RUN | head`: no complaint.
+                return ExitCode::from(EXIT_BROKEN_PIPE);
+            }
             output.error(&error);
             let interrupted = error.downcast_ref::<Interrupted>().is_some();
             if interrupted { ExitCode::from(EXIT_INTERRUPTED) } else { ExitCode::FAILURE }
         }
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let is_pipe = |error: &std::io::Error| error.kind() == std::io::ErrorKind::BrokenPipe;
+    error.chain().any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(is_pipe))
 }

@@ -35,11 +35,40 @@ pub struct Prepared {
 /// Reads the recipe (or the one in a run's folder) and fills in every value.
 ///
 /// # Errors
-/// As [`Recipe::read`] and [`Recipe::resolve`].
+/// As [`Recipe::read`] and [`Recipe::resolve`], and a run's folder that was moved.
 pub fn plan(args: &RecipeArgs) -> Result<Plan> {
-    let path = if args.recipe.is_dir() { args.recipe.join("recipe.toml") } else { args.recipe.clone() };
-    let recipe = Recipe::read(&path, &args.set)?;
-    recipe.resolve().with_context(|| format!("recipe {}", path.display()))
+    let is_run = args.recipe.is_dir();
+    let path = if is_run { args.recipe.join("recipe.toml") } else { args.recipe.clone() };
+    if !path.is_file() {
+        let given = args.recipe.display();
+        let what = if is_run { "is a folder without recipe.toml, so it is no run" } else { "is not there" };
+        bail!("{given} {what}\nhint: name a recipe (there are some in recipes/), or the folder of a run");
+    }
+    let mut set = args.set.clone();
+    if let Some(runs) = &args.runs {
+        set.push(format!("run.folder={}", toml::Value::from(runs.display().to_string())));
+    }
+    let recipe = || format!("recipe {}", path.display());
+    let plan: Plan = Recipe::read(&path, &set).with_context(recipe)?.resolve().with_context(recipe)?;
+    if is_run {
+        stays_where_it_is(&args.recipe, &folder_of(&plan))?;
+    }
+    Ok(plan)
+}
+
+/// A run's folder that was given as recipe has to be the one that the run would work in: its paths are
+/// relative to where it was started.
+fn stays_where_it_is(given: &Path, works_in: &Path) -> Result<()> {
+    let is_same = matches!((given.canonicalize(), works_in.canonicalize()), (Ok(a), Ok(b)) if a == b);
+    if !is_same {
+        bail!(
+            "the run in {} says that it lies in {}\n\
+             hint: start from the folder in which it was made; to begin another run, copy its recipe.toml",
+            given.display(),
+            works_in.display()
+        );
+    }
+    Ok(())
 }
 
 /// The plan as TOML, which is a recipe that resolves to the same plan.

@@ -102,8 +102,7 @@ impl RunFolder {
     /// # Errors
     /// As [`Store::open`].
     pub fn store(&self) -> Result<Store> {
-        let path = self.path.join("traces.db");
-        Store::open(&path).with_context(|| format!("cannot open the store {}", path.display()))
+        Ok(Store::open(self.path.join("traces.db"))?)
     }
 
     /// The folder of checkpoints.

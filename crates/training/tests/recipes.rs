@@ -224,7 +224,7 @@ fn values_without_sense_are_refused() {
     check(&["evaluate.k=[1, 512]"], expect!["[evaluate] k is 512, expected at least 1 and at most `samples`"]);
     check(&["evaluate.prefix_sweep=[1.0]"], expect!["[evaluate] prefix_sweep is 1, expected in [0, 1)"]);
     check(&["run.name=../other"], expect!["[run] name is ../other, expected a folder's name"]);
-    check(&["policy.template=Solve it."], expect!["[policy] template is Solve it., expected text with {problem}"]);
+    check(&["policy.template=Solve it."], expect!["[policy] template is \"Solve it.\", expected text with {problem}"]);
     check(
         &["problems.file=p.jsonl"],
         expect!["[problems] file is written beside `synthetic`, expected one of the two"],

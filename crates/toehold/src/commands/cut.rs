@@ -53,7 +53,9 @@ pub fn execute(prepared: &Prepared, output: &Output) -> Result<()> {
         );
     }
     store.put_starts(&prefixes)?;
-    output.data(table(&prefixes, material.sources.len()))?;
+    let traces = material.sources.len();
+    output.event(&serde_json::json!({ "event": "cut", "traces": traces, "prefixes": prefixes.len() }))?;
+    output.data(table(&prefixes, traces))?;
     Ok(())
 }
 

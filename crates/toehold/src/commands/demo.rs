@@ -1,7 +1,7 @@
 //! `toehold demo`: the whole job on problems and a base policy that it makes itself.
 //!
-//! Three methods from the same base and the same problems, at the same compute: PrefixRL runs first
-//! and what it spent, the sampling of its prefixes included, is the budget of the other two.
+//! Three methods from the same base and the same problems, each stopped at the same compute, the
+//! sampling of the prefixes included.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,11 +10,12 @@ use anyhow::{Context, Result};
 use clap::Args;
 use toehold_training::{Plan, Recipe};
 
-use crate::commands::evaluate::rate;
+use crate::commands::evaluate::{self, Measurement, SetMeasurement};
 use crate::commands::pretrain::{self, BaseFamily};
-use crate::commands::report::{self, RunRecord};
-use crate::commands::{run as run_command, sample};
-use crate::prepare::{Prepared, folder_of};
+use crate::commands::report::{self, Cost, RunRecord};
+use crate::commands::{cut, sample, train};
+use crate::interrupt::Interrupted;
+use crate::prepare::{Prepared, folder_of, plan_text};
 use crate::run_folder::beside;
 use crate::terminal::{self, Output};
 
@@ -32,14 +33,14 @@ pub struct DemoArgs {
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
     /// Problems to learn (and half as many held out)
-    #[arg(long, default_value_t = 96)]
+    #[arg(long, default_value_t = 256)]
     pub problems: usize,
-    /// Optimizer steps of PrefixRL
-    #[arg(long, default_value_t = 80)]
-    pub steps: u64,
+    /// Compute of each method in FLOPs, collecting included
+    #[arg(long, default_value_t = 3e12)]
+    pub flops: f64,
 }
 
-/// The arms, in the order of the table; the first one sets the budget.
+/// The arms, in the order of the table; the first one collects for all.
 const ARMS: [(&str, &str); 3] = [
     ("prefix-rl", include_str!("../../../../recipes/prefix-rl.toml")),
     ("plain-rl", include_str!("../../../../recipes/plain-rl.toml")),
@@ -51,6 +52,19 @@ const ARMS: [(&str, &str); 3] = [
 /// # Errors
 /// A folder that cannot be written, or Ctrl-C.
 pub fn run(args: &DemoArgs, output: &Output) -> Result<()> {
+    demo(args, output).map_err(|error| match error.is::<Interrupted>() {
+        // The stage that was stopped knows only how to go on with itself.
+        true => Interrupted { resume: resume_command(args) }.into(),
+        false => error,
+    })
+}
+
+fn resume_command(args: &DemoArgs) -> String {
+    let DemoArgs { out, seed, problems, flops } = args;
+    format!("toehold demo --out {} --seed {seed} --problems {problems} --flops {flops:e}", out.display())
+}
+
+fn demo(args: &DemoArgs, output: &Output) -> Result<()> {
     output.say(format!(
         "toehold demo: {} problems that the base policy solves about once in a thousand tries",
         args.problems
@@ -62,39 +76,68 @@ pub fn run(args: &DemoArgs, output: &Output) -> Result<()> {
     }
 
     let [(name, text), others @ ..] = ARMS;
-    let mut prepared = Prepared::open(plan(args, name, text, None)?)?;
-    let mut folders = vec![prepared.folder.path().to_owned()];
-    sample::execute(&mut prepared, output)?;
+    let folder_of_arm = |name, text| Ok::<_, anyhow::Error>(folder_of(&plan(args, name, text)?));
+    let first = folder_of_arm(name, text)?;
+    let mut folders = vec![first.clone()];
+    arm(plan(args, name, text)?, output, &|prepared| {
+        output.say(format!("{name}: sample"));
+        sample::execute(prepared, output)?;
+        cut::execute(prepared, output)?;
+        for (name, text) in others {
+            // Before training, so that they get the collection and nothing else.
+            share_collection(&first, &folder_of_arm(name, text)?)?;
+        }
+        Ok(())
+    })?;
     for (name, text) in others {
-        // Their folders are known before their budget is.
-        share_collection(&folders[0], &folder_of(&plan(args, name, text, None)?))?;
-    }
-    run_command::execute(&mut prepared, output)?;
-    let (budget, ..) = RunRecord::read(prepared.folder.path())?.cost();
-    drop(prepared);
-    for (name, text) in others {
-        let mut prepared = Prepared::open(plan(args, name, text, Some(budget))?)?;
-        run_command::execute(&mut prepared, output)?;
-        folders.push(prepared.folder.path().to_owned());
+        let folder = folder_of_arm(name, text)?;
+        share_collection(&first, &folder)?;
+        arm(plan(args, name, text)?, output, &|_| Ok(()))?;
+        folders.push(folder);
     }
 
     let runs: Vec<RunRecord> = folders.iter().map(|folder| RunRecord::read(folder)).collect::<Result<_>>()?;
     for run in &runs {
-        let (flops, before, steps) = run.cost();
+        let cost = run.cost();
         output.event(&serde_json::json!({
-            "event": "demo", "arm": run.plan.run.name, "flops": flops, "flops_before_training": before,
-            "steps": steps, "measured": run.measured,
+            "event": "demo", "arm": run.plan.run.name, "flops": cost.flops, "flops_collection": cost.collection,
+            "steps": cost.steps, "measured": run.measured,
         }))?;
     }
-    output.data(table(&runs))?;
+    output.data(outcome(&runs.iter().map(ArmOutcome::of).collect::<Vec<_>>()))?;
     let paths: Vec<&Path> = folders.iter().map(PathBuf::as_path).collect();
     let path = report::write(&paths, &args.out.join("report.html"))?;
     output.data(format!("report: {}", path.display()))?;
     Ok(())
 }
 
-fn plan(args: &DemoArgs, name: &str, text: &str, flops: Option<f64>) -> Result<Plan> {
-    let mut set = vec![
+/// Runs one arm from where it is; `collect` gives it its traces. A finished one is left alone: what is
+/// finished has been told before.
+fn arm(plan: Plan, output: &Output, collect: &dyn Fn(&mut Prepared) -> Result<()>) -> Result<()> {
+    let (name, folder) = (plan.run.name.clone(), folder_of(&plan));
+    let is_finished = folder.join("evaluation.json").exists()
+        && fs::read_to_string(folder.join("recipe.toml")).is_ok_and(|kept| plan_text(&plan).is_ok_and(|p| p == kept));
+    if is_finished {
+        output.say(format!("{name}: done"));
+        return Ok(());
+    }
+    // A folder that was made with another plan is refused here.
+    let mut prepared = Prepared::open(plan)?;
+    // Training begins once collecting is over, so its events say that it is.
+    if !prepared.folder.events().exists() {
+        collect(&mut prepared)?;
+    }
+    if train::finished(&prepared)?.is_none() {
+        output.say(format!("{name}: train"));
+        train::execute(&prepared, output)?;
+    }
+    output.say(format!("{name}: evaluate"));
+    evaluate::measured(&prepared, output)?;
+    Ok(())
+}
+
+fn plan(args: &DemoArgs, name: &str, text: &str) -> Result<Plan> {
+    let set = vec![
         format!("run.name=\"{name}\""),
         format!("run.folder={}", toml::Value::from(args.out.display().to_string())),
         format!("run.seed={}", args.seed),
@@ -102,16 +145,9 @@ fn plan(args: &DemoArgs, name: &str, text: &str, flops: Option<f64>) -> Result<P
         format!("problems.seed={}", args.seed),
         format!("problems.count={}", args.problems),
         format!("problems.held_out={}", args.problems.div_ceil(2)),
-        "evaluate.samples=32".to_owned(),
-        "evaluate.k=[1, 4, 16]".to_owned(),
-        "evaluate.curve_samples=8".to_owned(),
-        "evaluate.sweep_traces=48".to_owned(),
+        format!("train.flops={:e}", args.flops),
+        "evaluate.samples=16".to_owned(),
     ];
-    match flops {
-        // As many steps as the budget allows.
-        Some(flops) => set.extend([format!("train.flops={flops:e}"), "train.steps=100000".to_owned()]),
-        None => set.push(format!("train.steps={}", args.steps)),
-    }
     Ok(Recipe::parse(text, &set)?.resolve()?)
 }
 
@@ -128,19 +164,161 @@ fn share_collection(from: &Path, to: &Path) -> Result<()> {
     fs::rename(&beside, &target).with_context(|| format!("cannot rename {}", beside.display()))
 }
 
-fn table(runs: &[RunRecord]) -> String {
-    let row = |run: &RunRecord| {
-        let (flops, before, steps) = run.cost();
-        let mut row =
-            vec![run.plan.run.name.clone(), terminal::flops(flops), terminal::flops(before), terminal::count(steps)];
-        if let Some(measured) = &run.measured {
-            row.push(rate(measured.before.train.count));
-            row.push(rate(measured.after.train.count));
-            row.push(measured.after.held_out.as_ref().map_or("–".to_owned(), |set| rate(set.count)));
+/// What the last table says of an arm.
+#[derive(Clone, Debug, Default)]
+struct ArmOutcome {
+    name: String,
+    cost: Cost,
+    /// On training problems: the base policy, then this arm's.
+    train: [Option<Rate>; 2],
+    /// The same on held-out problems.
+    held_out: [Option<Rate>; 2],
+}
+
+/// A rate with its interval at 95 %.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Rate {
+    rate: f64,
+    low: f64,
+    high: f64,
+}
+
+impl ArmOutcome {
+    fn of(run: &RunRecord) -> ArmOutcome {
+        let ends = run.measured.as_ref().map(|measured| [&measured.before, &measured.after]);
+        let rates = |read: &dyn Fn(&Measurement) -> Option<Rate>| ends.map_or([None, None], |ends| ends.map(read));
+        ArmOutcome {
+            name: run.plan.run.name.clone(),
+            cost: run.cost(),
+            train: rates(&|at| Rate::of(&at.train)),
+            held_out: rates(&|at| at.held_out.as_ref().and_then(Rate::of)),
         }
-        row
-    };
-    let rows: Vec<Vec<String>> = runs.iter().map(row).collect();
-    let headers = ["method", "compute", "before training", "steps", "train before", "train after", "held out after"];
-    terminal::table(&headers, &rows)
+    }
+}
+
+impl Rate {
+    /// Attempts at one problem are alike, which Wilson's interval does not know; without any success
+    /// resampling problems gives no width. The wider of the two at each side is honest in both cases.
+    fn of(set: &SetMeasurement) -> Option<Rate> {
+        let (low, high) = set.count.interval();
+        let over_problems = set.pass_at_k.iter().find(|at| at.k == 1).map(|at| at.interval);
+        let (low, high) = over_problems.map_or((low, high), |at| (low.min(at.low), high.max(at.high)));
+        Some(Rate { rate: set.count.rate()?, low, high })
+    }
+
+    fn text(rate: Option<Rate>) -> String {
+        rate.map_or("–".to_owned(), |at| terminal::percent_with_interval(at.rate, at.low, at.high))
+    }
+}
+
+fn outcome(arms: &[ArmOutcome]) -> String {
+    let mut rows = Vec::new();
+    if let Some(first) = arms.first() {
+        let missing = || "–".to_owned();
+        let (held_out, train) = (Rate::text(first.held_out[0]), Rate::text(first.train[0]));
+        rows.push(vec!["base policy".to_owned(), held_out, train, missing(), missing(), missing()]);
+    }
+    rows.extend(arms.iter().map(|arm| {
+        vec![
+            arm.name.clone(),
+            Rate::text(arm.held_out[1]),
+            Rate::text(arm.train[1]),
+            terminal::flops(arm.cost.flops),
+            terminal::flops(arm.cost.collection),
+            terminal::count(arm.cost.steps),
+        ]
+    }));
+    let headers = ["method", "held out", "trained on", "compute", "of it collecting", "steps"];
+    format!(
+        "\nSuccess: the share of attempts that end in the right answer when nothing is given, with its 95 % interval.\n\
+         Compute: all that a method spent, the sampling of its prefixes included.\n\n{}\n\n{}\n",
+        terminal::table(&headers, &rows),
+        conclusion(arms)
+    )
+}
+
+/// One sentence that the numbers carry: the best arm on held-out problems, and whom it is clearly ahead
+/// of, which is where intervals do not touch.
+fn conclusion(arms: &[ArmOutcome]) -> String {
+    let mut ranked: Vec<(&str, Rate)> =
+        arms.iter().filter_map(|arm| Some((arm.name.as_str(), arm.held_out[1].or(arm.train[1])?))).collect();
+    ranked.sort_by(|a, b| b.1.rate.total_cmp(&a.1.rate));
+    let [(best, best_rate), others @ ..] = &ranked[..] else { return "Nothing was measured.".to_owned() };
+    let (behind, level): (Vec<_>, Vec<_>) = others.iter().partition(|(_, other)| other.high < best_rate.low);
+    let names = |arms: &[&(&str, Rate)]| arms.iter().map(|arm| arm.0).collect::<Vec<_>>().join(" and ");
+    let seeds = "One seed: another may differ.";
+    match (&behind[..], &level[..]) {
+        ([], []) => format!("{best} solves {}.", terminal::percent(best_rate.rate)),
+        ([], level) => {
+            format!("At the same compute there is no clear difference between {best} and {}. {seeds}", names(level))
+        }
+        (behind, []) => format!("At the same compute {best} is clearly ahead of {}. {seeds}", names(behind)),
+        (behind, level) => format!(
+            "At the same compute {best} is clearly ahead of {}, and not clearly of {}. {seeds}",
+            names(behind),
+            names(level)
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::{ArmOutcome, Cost, Rate, outcome};
+
+    fn arm(name: &str, held_out: (f64, f64, f64)) -> ArmOutcome {
+        let rate = |(rate, low, high)| Some(Rate { rate, low, high });
+        ArmOutcome {
+            name: name.to_owned(),
+            cost: Cost { flops: 2e12, collection: 1e12, steps: 80 },
+            train: [rate((0.001, 0.0, 0.01)), rate((0.5, 0.4, 0.6))],
+            held_out: [rate((0.0, 0.0, 0.01)), rate(held_out)],
+        }
+    }
+
+    #[track_caller]
+    fn check(arms: &[ArmOutcome], expected: Expect) {
+        expected.assert_eq(outcome(arms).trim().rsplit("\n\n").next().unwrap());
+    }
+
+    #[test]
+    fn the_table() {
+        let arms = [arm("prefix-rl", (0.4, 0.35, 0.45)), arm("plain-rl", (0.01, 0.0, 0.02))];
+        expect![[r#"
+
+            Success: the share of attempts that end in the right answer when nothing is given, with its 95 % interval.
+            Compute: all that a method spent, the sampling of its prefixes included.
+
+            method                  held out           trained on    compute  of it collecting  steps
+            ─────────────────────────────────────────────────────────────────────────────────────────
+            base policy     0.0 % [0.0, 1.0]     0.1 % [0.0, 1.0]          –                 –      –
+            prefix-rl    40.0 % [35.0, 45.0]  50.0 % [40.0, 60.0]  2.0 TFLOP         1.0 TFLOP     80
+            plain-rl        1.0 % [0.0, 2.0]  50.0 % [40.0, 60.0]  2.0 TFLOP         1.0 TFLOP     80
+
+            At the same compute prefix-rl is clearly ahead of plain-rl. One seed: another may differ.
+        "#]]
+        .assert_eq(&outcome(&arms));
+    }
+
+    #[test]
+    fn conclusions() {
+        let (high, middle, low) = ((0.4, 0.35, 0.45), (0.38, 0.3, 0.44), (0.01, 0.0, 0.02));
+        check(
+            &[arm("a", high), arm("b", low), arm("c", low)],
+            expect!["At the same compute a is clearly ahead of b and c. One seed: another may differ."],
+        );
+        check(
+            &[arm("a", low), arm("b", high), arm("c", middle)],
+            expect!["At the same compute b is clearly ahead of a, and not clearly of c. One seed: another may differ."],
+        );
+        check(
+            &[arm("a", low), arm("b", low), arm("c", low)],
+            expect![
+                "At the same compute there is no clear difference between a and b and c. One seed: another may differ."
+            ],
+        );
+        check(&[arm("a", high)], expect!["a solves 40.0 %."]);
+        check(&[ArmOutcome::default()], expect!["Nothing was measured."]);
+    }
 }

@@ -66,23 +66,29 @@ pub fn run(args: &EvaluateArgs, output: &Output) -> Result<()> {
     execute(&prepared, output)
 }
 
-/// The stage itself; measures only what `evaluation.json` does not have.
+/// The stage itself, and its table.
 ///
 /// # Errors
-/// Training is unfinished, a policy cannot sample, or Ctrl-C.
+/// As [`measured`].
 pub fn execute(prepared: &Prepared, output: &Output) -> Result<()> {
-    let path = prepared.folder.path().join("evaluation.json");
-    let measured = match read(prepared.folder.path())? {
-        Some(measured) => measured,
-        None => {
-            let measured = measure_both(prepared, output)?;
-            write_whole(&path, serde_json::to_string(&measured)?.as_bytes())?;
-            measured
-        }
-    };
+    let measured = measured(prepared, output)?;
     output.event(&measured)?;
     output.data(table(&measured))?;
     Ok(())
+}
+
+/// Measures what `evaluation.json` does not have, and says nothing.
+///
+/// # Errors
+/// Training is unfinished, a policy cannot sample, or Ctrl-C.
+pub fn measured(prepared: &Prepared, output: &Output) -> Result<Measured> {
+    if let Some(measured) = read(prepared.folder.path())? {
+        return Ok(measured);
+    }
+    let measured = measure_both(prepared, output)?;
+    let path = prepared.folder.path().join("evaluation.json");
+    write_whole(&path, serde_json::to_string(&measured)?.as_bytes())?;
+    Ok(measured)
 }
 
 /// What was measured in a run's folder; none before the stage is done.

@@ -23,7 +23,7 @@ pub struct PretrainArgs {
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
     /// Share of steps that the chain's base takes by the careful method, where it has two
-    #[arg(long, default_value_t = CAREFUL)]
+    #[arg(long, default_value_t = CAREFUL, value_name = "SHARE")]
     pub careful: f64,
     /// Part of the usual number of steps, for a quick look; the policy is then worse
     #[arg(long, default_value_t = 1.0, value_name = "SHARE")]
@@ -31,7 +31,7 @@ pub struct PretrainArgs {
 }
 
 /// How rarely the base takes the careful method: seldom enough that a success is nearly always luck.
-pub const CAREFUL: f64 = 0.005;
+pub const CAREFUL: f64 = 0.01;
 
 /// The bases there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -85,12 +85,12 @@ impl BaseFamily {
     pub fn spec(self, seed: u64, careful: f64) -> BaseSpec {
         let phases = match self {
             BaseFamily::Chain => vec![
-                Phase { family: chain((1, 7), 0.5, 0.02, Methods::Two), steps: 500, rate: 3e-3 },
-                Phase { family: chain((3, 7), careful, 0.02, Methods::Two), steps: 100, rate: 1e-3 },
+                Phase { family: chain(2, (1, 7), 0.5, 0.02, Methods::Two), steps: 500, rate: 3e-3 },
+                Phase { family: chain(2, (3, 7), careful, 0.02, Methods::Two), steps: 100, rate: 1e-3 },
             ],
             BaseFamily::ChainOneMethod => vec![
-                Phase { family: chain((1, 14), 1.0, 0.02, Methods::One), steps: 500, rate: 3e-3 },
-                Phase { family: chain((3, 14), 1.0, 0.5, Methods::One), steps: 100, rate: 1e-3 },
+                Phase { family: chain(1, (1, 9), 1.0, 0.02, Methods::One), steps: 500, rate: 3e-3 },
+                Phase { family: chain(1, (3, 9), 1.0, 0.75, Methods::One), steps: 100, rate: 1e-3 },
             ],
             BaseFamily::Countdown => {
                 vec![Phase { family: Family::Countdown(Countdown::default()), steps: 800, rate: 3e-3 }]
@@ -100,6 +100,6 @@ impl BaseFamily {
     }
 }
 
-fn chain(steps: (u32, u32), careful: f64, noise: f64, methods: Methods) -> Family {
-    Family::Chain(Chain { modulus: 4, operands: 2, steps, careful, noise, methods })
+fn chain(operands: u32, steps: (u32, u32), careful: f64, noise: f64, methods: Methods) -> Family {
+    Family::Chain(Chain { modulus: 4, operands, steps, careful, noise, methods })
 }

@@ -5,6 +5,7 @@ use clap::Args;
 
 use crate::command_line::RecipeArgs;
 use crate::commands::{cut, evaluate, report, sample, train};
+use crate::interrupt::Interrupted;
 use crate::prepare::{self, Prepared};
 use crate::terminal::Output;
 
@@ -35,7 +36,11 @@ pub fn run(args: &RunArgs, output: &Output) -> Result<()> {
         return Ok(());
     }
     let mut prepared = Prepared::open(plan)?;
-    execute(&mut prepared, output)?;
+    execute(&mut prepared, output).map_err(|error| match error.downcast::<Interrupted>() {
+        // A stage names itself; whoever ran all of them goes on with all of them.
+        Ok(_) => Interrupted { resume: prepared.resume_command("run") }.into(),
+        Err(error) => error,
+    })?;
     let path = report::write(&[prepared.folder.path()], &prepared.folder.report())?;
     output.say(format!("report: {}", path.display()));
     Ok(())

@@ -70,7 +70,15 @@ pub fn execute(prepared: &mut Prepared, output: &Output) -> Result<()> {
         return Err(Interrupted { resume: prepared.resume_command("sample") }.into());
     }
     let counts = problem_counts(prepared, &store)?;
-    output.data(band_table(&bands(counts.values().copied())))?;
+    let bands_now = bands(counts.values().copied());
+    let named: BTreeMap<&str, _> = bands_now
+        .iter()
+        .map(|(band, (problems, count))| (band.as_str(), serde_json::json!({ "problems": problems, "count": count })))
+        .collect();
+    output.event(&serde_json::json!({
+        "event": "sampled", "new": summary.progress.new, "count": summary.progress.success, "bands": named,
+    }))?;
+    output.data(band_table(&bands_now))?;
     if let Some(campaign) = collection(prepared, &store)? {
         output.say(format!(
             "{} attempts, {} tokens sampled, {}; kept in {}",

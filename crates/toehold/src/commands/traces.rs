@@ -3,11 +3,11 @@
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use toehold_rollout::store::{Stage, StartKind, StoredTrace, TraceFilter};
-use toehold_rollout::{Problem, ProblemId, Store, TokenizerFile};
+use toehold_rollout::{Problem, ProblemId, SamplingParams, Store, TokenId, TokenizerFile};
 use toehold_verifier::Outcome;
 
 use crate::terminal::{self, Output};
@@ -18,10 +18,10 @@ use crate::terminal::{self, Output};
 /// and never trained on, between ⟦ and ⟧.
 #[derive(Debug, Args)]
 pub struct TracesArgs {
-    /// A run's folder, or a store
+    /// A run's folder, or a traces.db
     #[arg(value_name = "RUN")]
     pub run: PathBuf,
-    /// Show the trace of this row in full
+    /// Show the trace of this row (the listing's first column) in full
     #[arg(long, value_name = "ROW")]
     pub show: Option<i64>,
     /// Only traces of this problem
@@ -33,14 +33,14 @@ pub struct TracesArgs {
     /// Only traces sampled in this stage
     #[arg(long, value_enum)]
     pub stage: Option<StageArg>,
-    /// Only traces from plain or from prefixed starts
+    /// Only traces that began at plain problems, or after a prefix
     #[arg(long, value_enum)]
     pub from: Option<FromArg>,
-    /// At most so many
-    #[arg(long, default_value_t = 20)]
+    /// List at most so many
+    #[arg(long, default_value_t = 20, value_name = "TRACES")]
     pub limit: u64,
-    /// Skip so many
-    #[arg(long, default_value_t = 0)]
+    /// Leave out so many at the beginning
+    #[arg(long, default_value_t = 0, value_name = "TRACES")]
     pub offset: u64,
 }
 
@@ -115,7 +115,7 @@ pub fn run(args: &TracesArgs, output: &Output) -> Result<()> {
     Ok(())
 }
 
-/// One trace as a JSON line.
+/// One trace as a JSON line: everything that is stored of it, and its tokens as text.
 #[derive(Debug, Serialize)]
 struct TraceLine {
     row: i64,
@@ -132,6 +132,13 @@ struct TraceLine {
     prefix_tokens: usize,
     completion_tokens: usize,
     log_probability: f64,
+    verifier_version: String,
+    sampling: SamplingParams,
+    prompt_ids: Vec<TokenId>,
+    prefix_ids: Vec<TokenId>,
+    completion_ids: Vec<TokenId>,
+    log_probabilities: Vec<f32>,
+    prompt: String,
     prefix: String,
     completion: String,
 }
@@ -153,6 +160,13 @@ fn line(stored: &StoredTrace, tokenizer: Option<&TokenizerFile>) -> TraceLine {
         prefix_tokens: trace.prefix.len(),
         completion_tokens: trace.completion.tokens.len(),
         log_probability: trace.completion.behavior.iter().copied().map(f64::from).sum(),
+        verifier_version: stored.verifier_version.clone(),
+        sampling: stored.params.clone(),
+        prompt_ids: trace.prompt.clone(),
+        prefix_ids: trace.prefix.clone(),
+        completion_ids: trace.completion.tokens.clone(),
+        log_probabilities: trace.completion.behavior.clone(),
+        prompt: text(tokenizer, &trace.prompt),
         prefix: text(tokenizer, &trace.prefix),
         completion: text(tokenizer, &trace.completion.tokens),
     }
@@ -235,7 +249,7 @@ fn open(run: &std::path::Path) -> Result<(Store, Option<TokenizerFile>)> {
     if !path.exists() {
         bail!("{} has no traces.db\nhint: name a run's folder, such as runs/demo/prefix-rl", run.display());
     }
-    let store = Store::open_read_only(&path).with_context(|| format!("cannot open the store {}", path.display()))?;
+    let store = Store::open_read_only(&path)?;
     let model = store.policies()?.into_iter().find(|policy| policy.parent.is_none()).map(|policy| policy.model);
     let tokenizer = model.and_then(|model| TokenizerFile::open(std::path::Path::new(&model)).ok());
     Ok((store, tokenizer))

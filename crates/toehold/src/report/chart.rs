@@ -70,6 +70,7 @@ pub(super) fn success(data: &ReportData) -> Result<Vec<Panel>, RenderError> {
         let mut bands = Vec::new();
         let mut lines = Vec::new();
         let mut paid_before = false;
+        let over_seeds = data.arms.iter().any(|arm| arm.seeds > 1);
         for (index, arm) in data.arms.iter().enumerate() {
             let points = points(arm, read);
             let Some((flops, first)) = points.first().copied() else { continue };
@@ -81,7 +82,8 @@ pub(super) fn success(data: &ReportData) -> Result<Vec<Panel>, RenderError> {
                 let points = vec![(0.0, first.value), (flops, first.value)];
                 lines.push(Mark::Line { points, color, stroke: Stroke::Dashed });
             }
-            push_measured(&mut bands, &mut lines, &points, color, Stroke::Dotted);
+            let stroke = if arm.seeds > 1 { Stroke::Solid } else { Stroke::Dotted };
+            push_measured(&mut bands, &mut lines, &points, color, stroke);
         }
         if lines.is_empty() {
             continue;
@@ -93,10 +95,15 @@ pub(super) fn success(data: &ReportData) -> Result<Vec<Panel>, RenderError> {
             y: Axis::percent("success without a prefix, %", all.iter().map(|(_, rate)| rate.top())),
             marks: bands,
         };
-        let mut caption =
-            "Each dot is an evaluation, its band the 95 % interval; higher and further left is better.".to_owned();
+        let what = match over_seeds {
+            true => {
+                "A line is the mean over seeds, its band Student's 95 % interval, and a seed that has ended stays as it is"
+            }
+            false => "Each dot is an evaluation, its band the 95 % interval",
+        };
+        let mut caption = format!("{what}; higher and further left is better.");
         if paid_before {
-            caption.push_str(" Dashes: compute spent on collecting, before the first step.");
+            caption.push_str(" Dashes: compute spent before the first step, on collecting and imitating.");
         }
         panels.push(panel(title, frame, caption)?);
     }

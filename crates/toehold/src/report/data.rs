@@ -20,6 +20,10 @@ pub struct ReportData {
     pub headline: Vec<HeadlineRow>,
     /// What is drawn against compute and against steps. Colours are told apart up to seven arms.
     pub arms: Vec<Arm>,
+    /// What was computed over seeds, as tables.
+    pub comparison: Vec<PlainTable>,
+    /// Which runs the sections on steps and traces show, when they do not show all; may be empty.
+    pub detail: String,
     /// How hard the problems were for the policy that collected traces.
     pub collections: Vec<Collection>,
     /// A few traces in full.
@@ -35,6 +39,18 @@ pub struct Fact {
     pub name: String,
     /// Its value as printed.
     pub value: String,
+}
+
+/// A table of words, the first column naming its rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PlainTable {
+    /// What it shows, in a sentence or two.
+    pub lead: String,
+    /// Its columns.
+    pub headers: Vec<String>,
+    /// Its rows, as long as `headers`.
+    pub rows: Vec<Vec<String>>,
 }
 
 /// One row of the table at the top.
@@ -63,6 +79,8 @@ pub struct HeadlineRow {
 pub struct Arm {
     /// Its name, short enough for a legend.
     pub name: String,
+    /// Runs that it is over, one per seed; 0 is read as 1. The intervals of several are over seeds.
+    pub seeds: usize,
     /// Evaluations on plain problems, by compute.
     pub evaluations: Vec<Evaluation>,
     /// What each training step told, by step.

@@ -27,12 +27,13 @@ struct Section {
 pub(super) fn page(data: &ReportData) -> Result<String, RenderError> {
     let sections: Vec<Section> = [
         headline(data),
+        comparison(data),
         success(data)?,
         before_after(data)?,
         groups(data)?,
         steps(data)?,
         collections(&data.collections),
-        traces(&data.traces),
+        traces(&data.traces, &data.detail),
         recipe(&data.recipe),
     ]
     .into_iter()
@@ -121,15 +122,43 @@ fn headline(data: &ReportData) -> Option<Section> {
             }
         }
     };
+    let over = if data.arms.iter().any(|arm| arm.seeds > 1) { " over seeds" } else { "" };
     Some(Section {
         id: "outcome",
         title: "Outcome",
-        lead: "Success without any prefix, and pass@k on held-out problems where there are any, at the end of \
-               training, with 95 % intervals. Compute is all that was spent, finding prefixes included, evaluation \
-               not."
-            .to_owned(),
+        lead: format!(
+            "Success without any prefix, and pass@k on held-out problems where there are any, at the end of \
+             training, with 95 % intervals{over}. Compute is all that was spent, finding prefixes included, \
+             evaluation not."
+        ),
         body,
     })
+}
+
+fn comparison(data: &ReportData) -> Option<Section> {
+    if data.comparison.is_empty() {
+        return None;
+    }
+    let body = html! {
+        @for table in &data.comparison {
+            p.lead { (table.lead) }
+            div.scroll {
+                table.plain {
+                    thead { tr { @for header in &table.headers { th { (header) } } } }
+                    tbody {
+                        @for row in &table.rows {
+                            tr {
+                                @for (index, cell) in row.iter().enumerate() {
+                                    @if index == 0 { th scope="row" { (cell) } } @else { td { (cell) } }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    };
+    Some(Section { id: "seeds", title: "Over seeds", lead: String::new(), body })
 }
 
 fn compute_cell(row: &HeadlineRow) -> Markup {
@@ -196,7 +225,8 @@ fn before_after(data: &ReportData) -> Result<Option<Section>, RenderError> {
 
 fn groups(data: &ReportData) -> Result<Option<Section>, RenderError> {
     let lead = "A group whose completions all fail or all succeed has no advantage: its compute is lost.";
-    Ok(charts("groups", "Which groups taught", lead.to_owned(), chart::group_keys(), "thirds", chart::groups(data)?))
+    let lead = with_detail(lead, &data.detail);
+    Ok(charts("groups", "Which groups taught", lead, chart::group_keys(), "thirds", chart::groups(data)?))
 }
 
 fn steps(data: &ReportData) -> Result<Option<Section>, RenderError> {
@@ -205,8 +235,13 @@ fn steps(data: &ReportData) -> Result<Option<Section>, RenderError> {
             "Lines are means over up to {steps} consecutive steps; the tint spans the least and the largest of them."
         )
     });
+    let lead = with_detail(&lead, &data.detail);
     let keys = chart::arm_keys(&data.arms, |arm| !arm.steps.is_empty());
     Ok(charts("steps", "Step by step", lead, keys, "thirds", chart::steps(data)?))
+}
+
+fn with_detail(lead: &str, detail: &str) -> String {
+    format!("{lead} {detail}").trim().to_owned()
 }
 
 fn charts(
@@ -296,7 +331,7 @@ fn share_bar(part: u64, whole: u64) -> Markup {
     }
 }
 
-fn traces(traces: &[TraceView]) -> Option<Section> {
+fn traces(traces: &[TraceView], detail: &str) -> Option<Section> {
     if traces.is_empty() {
         return None;
     }
@@ -304,8 +339,10 @@ fn traces(traces: &[TraceView]) -> Option<Section> {
     Some(Section {
         id: "traces",
         title: "Traces",
-        lead: "What the policy was given and what it wrote. Shaded text was given: no gradient flows through it."
-            .to_owned(),
+        lead: with_detail(
+            "What the policy was given and what it wrote. Shaded text was given: no gradient flows through it.",
+            detail,
+        ),
         body,
     })
 }

@@ -12,8 +12,8 @@ mod html;
 mod tests;
 
 pub use data::{
-    Arm, BandRow, BeforeAfter, Collection, Estimate, Evaluation, Fact, GroupCounts, HeadlineRow, PassAtK, PrefixSweep,
-    ReportData, StepPoint, Success, SweepPoint, TraceView, Verdict,
+    Arm, BandRow, BeforeAfter, Collection, Estimate, Evaluation, Fact, GroupCounts, HeadlineRow, PassAtK, PlainTable,
+    PrefixSweep, ReportData, StepPoint, Success, SweepPoint, TraceView, Verdict,
 };
 
 /// Why a report could not be written.

@@ -4,8 +4,8 @@ use expect_test::{Expect, expect};
 use toehold_rollout::SuccessCount;
 
 use super::{
-    Arm, BandRow, BeforeAfter, Collection, Estimate, Evaluation, Fact, GroupCounts, HeadlineRow, RenderError,
-    ReportData, StepPoint, Success, SweepPoint, TraceView, Verdict, render,
+    Arm, BandRow, BeforeAfter, Collection, Estimate, Evaluation, Fact, GroupCounts, HeadlineRow, PlainTable,
+    RenderError, ReportData, StepPoint, Success, SweepPoint, TraceView, Verdict, render,
 };
 
 fn success(successes: u64, attempts: u64) -> Success {
@@ -16,6 +16,7 @@ fn success(successes: u64, attempts: u64) -> Success {
 fn small() -> ReportData {
     let arm = Arm {
         name: "prefix".to_owned(),
+        seeds: 1,
         evaluations: vec![
             Evaluation { step: 0, flops: 1e12, train: Some(success(1, 64)), held_out: Some(success(0, 64)) },
             Evaluation { step: 2, flops: 3e12, train: Some(success(32, 64)), held_out: Some(success(16, 64)) },
@@ -61,6 +62,8 @@ fn small() -> ReportData {
             },
         ],
         arms: vec![arm],
+        comparison: Vec::new(),
+        detail: String::new(),
         collections: vec![Collection {
             name: String::new(),
             bands: vec![BandRow { band: "hard".to_owned(), problems: 12, attempts: 30_000, successes: 12 }],
@@ -131,9 +134,9 @@ fn a_small_run() {
             prefix 50.0 % 38.1 – 61.9 32 / 64 25.0 % 16.0 – 36.8 16 / 64 3.0 TFLOP of it collecting 1.0 TFLOP, 33.3 % 2 25.0 % 20.0 – 30.0 50.0 % 40.0 – 60.0
             Success against compute
             Training problems
-            Each dot is an evaluation, its band the 95 % interval; higher and further left is better. Dashes: compute spent on collecting, before the first step.
+            Each dot is an evaluation, its band the 95 % interval; higher and further left is better. Dashes: compute spent before the first step, on collecting and imitating.
             Held-out problems
-            Each dot is an evaluation, its band the 95 % interval; higher and further left is better. Dashes: compute spent on collecting, before the first step.
+            Each dot is an evaluation, its band the 95 % interval; higher and further left is better. Dashes: compute spent before the first step, on collecting and imitating.
             Before and after
             prefix
             before training
@@ -232,7 +235,7 @@ fn what_was_not_measured_is_left_out() {
 #[test]
 fn only_compute_before_the_first_step_is_called_collection() {
     let mut data = small();
-    assert!(text(&render(&data).unwrap()).contains("Dashes: compute spent on collecting"));
+    assert!(text(&render(&data).unwrap()).contains("Dashes: compute spent before"));
     data.arms[0].evaluations.remove(0);
     assert!(!text(&render(&data).unwrap()).contains("Dashes"));
 }
@@ -254,9 +257,9 @@ fn two_arms_get_legends() {
             prefix
             plain
             Training problems
-            Each dot is an evaluation, its band the 95 % interval; higher and further left is better. Dashes: compute spent on collecting, before the first step.
+            Each dot is an evaluation, its band the 95 % interval; higher and further left is better. Dashes: compute spent before the first step, on collecting and imitating.
             Held-out problems
-            Each dot is an evaluation, its band the 95 % interval; higher and further left is better. Dashes: compute spent on collecting, before the first step.
+            Each dot is an evaluation, its band the 95 % interval; higher and further left is better. Dashes: compute spent before the first step, on collecting and imitating.
             Before and after
             prefix
             plain
@@ -294,6 +297,26 @@ fn two_arms_get_legends() {
 }
 
 #[test]
+fn a_comparison_over_seeds_is_a_table() {
+    let mut data = small();
+    data.arms[0].seeds = 3;
+    data.detail = "Of one run per arm, that of seed 0.".to_owned();
+    data.comparison = vec![PlainTable {
+        lead: "Means over 3 seeds.".to_owned(),
+        headers: vec!["arm".to_owned(), "held out".to_owned()],
+        rows: vec![vec!["prefix".to_owned(), "25.0 % [20.0, 30.0]".to_owned()]],
+    }];
+    let page = text(&render(&data).unwrap());
+    let said = |word: &str| page.lines().filter(|line| line.contains(word)).collect::<Vec<_>>().join("\n");
+    expect![[r#"
+        arm held out
+        Means over 3 seeds.
+        A group whose completions all fail or all succeed has no advantage: its compute is lost. Of one run per arm, that of seed 0.
+        Of one run per arm, that of seed 0.
+        What the policy was given and what it wrote. Shaded text was given: no gradient flows through it. Of one run per arm, that of seed 0."#]].assert_eq(&format!("{}\n{}\n{}", said("held out"), said("eans over"), said("Of one run")));
+}
+
+#[test]
 fn data_is_never_markup() {
     let hostile = "</pre></style><script>alert(1)</script><img src=x onerror=\"alert('&')\">";
     let json = serde_json::to_value(small()).unwrap();
@@ -304,7 +327,7 @@ fn data_is_never_markup() {
     }
     assert_eq!(page.matches("</style>").count(), 1);
     let shown = page.matches("&lt;script&gt;alert(1)&lt;/script&gt;").count();
-    expect!["19"].assert_eq(&shown.to_string());
+    expect!["22"].assert_eq(&shown.to_string());
 }
 
 /// Every text replaced, but for the words of enums.
@@ -344,6 +367,7 @@ fn charts_stand_what_numbers_can_be() {
             let estimate = |k, value| Estimate { k, value, low: value, high: value };
             let arm = Arm {
                 name: "odd".to_owned(),
+                seeds: 1,
                 evaluations: vec![evaluation(first), evaluation(second)],
                 steps: vec![step(0, first), step(u64::MAX / 4, second)],
                 prefix_sweep: BeforeAfter {

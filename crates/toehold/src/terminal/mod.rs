@@ -94,7 +94,7 @@ impl Output {
 
     /// What ended a command, with its causes: to stderr in every mode.
     pub fn error(&self, error: &anyhow::Error) {
-        self.talk(format_args!("error: {error:#}"));
+        self.talk(format_args!("error: {}", sentence(error)));
     }
 
     /// Data: one or more lines to stdout, except in [`Mode::Json`], where [`event`](Self::event)
@@ -134,6 +134,28 @@ impl Output {
     fn lock(&self) -> MutexGuard<'_, Streams> {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// An error and its causes as one sentence, then its hints, a line each.
+///
+/// A cause that its error's own message ends with is said once, and a hint that an error in the middle
+/// of the chain has does not tear the sentence.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    let mut hints: Vec<String> = Vec::new();
+    for cause in error.chain() {
+        let text = cause.to_string();
+        let (what, hint) = match text.split_once("\nhint: ") {
+            Some((what, hint)) => (what, Some(hint)),
+            None => (text.as_str(), None),
+        };
+        let what = what.trim_end();
+        hints.extend(hint.map(|hint| format!("\nhint: {hint}")).filter(|hint| !hints.contains(hint)));
+        if !parts.last().is_some_and(|last| last.ends_with(what)) {
+            parts.push(what.to_owned());
+        }
+    }
+    parts.join(": ") + &hints.concat()
 }
 
 #[cfg(test)]

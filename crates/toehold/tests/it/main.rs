@@ -1,5 +1,13 @@
-//! The integration tests, one binary: the floors, the tidiness of the tree, the commands.
+//! The integration tests, one binary: the floors, the tidiness of the tree, and the program as it is
+//! used: what it says, what it keeps, what it does with bad input and when it is killed.
 #![allow(clippy::unwrap_used, reason = "a test that cannot set itself up has failed")]
 
+mod place;
+
+mod bad_input;
+mod ctrl_c;
 mod floors;
+mod help;
+mod kill;
+mod run;
 mod tidy;

@@ -57,7 +57,7 @@ fn check_ranges<O, C>(plan: &Plan<O, C>) -> Result<(), RecipeError> {
     let k_limit = u64::from(evaluate.samples);
     check("run", "name", &run.name, name_is_plain, "a folder's name")?;
     check("problems", "count", problems.count, problems.count > 0, "at least 1")?;
-    check("policy", "template", &policy.template, has_problem, "text with {problem}")?;
+    check("policy", "template", format!("{:?}", policy.template), has_problem, "text with {problem}")?;
     check("collect", "max_attempts", collect.max_attempts, collect.max_attempts > 0, "at least 1")?;
     check("collect", "temperature", collect.temperature, is_above_zero(collect.temperature), "above 0")?;
     check("collect", "max_tokens", collect.max_tokens, collect.max_tokens > 0, "at least 1")?;

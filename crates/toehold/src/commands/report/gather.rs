@@ -1,190 +1,157 @@
-//! `toehold report`: the HTML report of one run, or of several side by side.
+//! From runs to what the report shows: reading only, no arithmetic but what the neighbours do.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
-use clap::Args;
+use anyhow::{Result, bail};
 use toehold_rollout::store::{Stage, StartKind, StoredTrace, TraceFilter};
-use toehold_rollout::{Band, Store, SuccessCount, TokenizerFile};
+use toehold_rollout::{Band, SuccessCount};
 use toehold_training::evaluation::PassAtK;
 use toehold_training::trainer::Event;
 use toehold_training::trainer::event::Mixture;
-use toehold_training::{Plan, Recipe};
 use toehold_verifier::Outcome;
 
-use crate::commands::evaluate::{self, Measured, SetMeasurement};
+use super::compare::{Comparison, End, RunCurves, compare};
+use super::record::RunRecord;
+use super::seeds::{merge_arms, merge_collections, merge_rows};
+use super::tables::tables;
+use crate::commands::evaluate::{self, SetMeasurement};
 use crate::commands::sample;
 use crate::report::{
     Arm, BandRow, BeforeAfter, Collection, Estimate, Evaluation, Fact, GroupCounts, HeadlineRow, ReportData, StepPoint,
-    SweepPoint, TraceView, Verdict, render,
+    SweepPoint, TraceView, Verdict,
 };
-use crate::run_folder::{Identity, read_events, write_whole};
-use crate::terminal::Output;
 
-/// Writes one self-contained HTML file: it needs no network and can be mailed.
-#[derive(Debug, Args)]
-pub struct ReportArgs {
-    /// Run folders; several are drawn side by side
-    #[arg(value_name = "RUN", required = true)]
-    pub runs: Vec<PathBuf>,
-    /// The file to write [default: report.html in the only run, or in the folder above the first]
-    #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
-}
-
-/// Runs the command.
+/// The data of a report on `runs`, by arms; with several seeds, over them. `target` is a rate to reach.
 ///
 /// # Errors
-/// A folder that is no run, or a file that cannot be written.
-pub fn run(args: &ReportArgs, output: &Output) -> Result<()> {
-    let folders: Vec<&Path> = args.runs.iter().map(PathBuf::as_path).collect();
-    let first = folders[0];
-    let above = if folders.len() == 1 { first } else { first.parent().unwrap_or(first) };
-    let out = args.out.clone().unwrap_or_else(|| above.join("report.html"));
-    let path = write(&folders, &out)?;
-    output.event(&serde_json::json!({ "report": path }))?;
-    output.data(path.display())?;
-    Ok(())
-}
-
-/// Writes the report of the runs in `folders` to `out`.
-///
-/// # Errors
-/// As [`run`].
-pub fn write(folders: &[&Path], out: &Path) -> Result<PathBuf> {
-    let runs: Vec<RunRecord> = folders.iter().map(|folder| RunRecord::read(folder)).collect::<Result<_>>()?;
-    let html = render(&data(&runs)?)?;
-    write_whole(out, html.as_bytes())?;
-    Ok(out.to_owned())
-}
-
-/// Everything a finished or unfinished run left behind.
-pub struct RunRecord {
-    /// Its plan.
-    pub plan: Plan,
-    /// Its plan as text.
-    pub recipe: String,
-    /// What it was made with.
-    pub identity: Identity,
-    /// What happened.
-    pub events: Vec<Event>,
-    /// What was measured, once the stage is done.
-    pub measured: Option<Measured>,
-    /// Its store.
-    pub store: Store,
-    /// The base policy's tokenizer, while the model folder is there.
-    pub tokenizer: Option<TokenizerFile>,
-}
-
-impl RunRecord {
-    /// Reads a run's folder.
-    ///
-    /// # Errors
-    /// When it is none.
-    pub fn read(folder: &Path) -> Result<RunRecord> {
-        let path = folder.join("recipe.toml");
-        if !path.exists() {
-            bail!("{} is no run: it has no recipe.toml\nhint: a run's folder is runs/NAME", folder.display());
-        }
-        let recipe = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let plan: Plan = Recipe::parse(&recipe, &[])?.resolve().with_context(|| path.display().to_string())?;
-        let identity = folder.join("identity.json");
-        let identity =
-            std::fs::read_to_string(&identity).with_context(|| format!("cannot read {}", identity.display()))?;
-        Ok(RunRecord {
-            tokenizer: TokenizerFile::open(&plan.policy.model).ok(),
-            identity: serde_json::from_str(&identity)?,
-            events: read_events(&folder.join("events.jsonl"))?,
-            measured: evaluate::read(folder)?,
-            store: Store::open(folder.join("traces.db"))?,
-            plan,
-            recipe,
-        })
-    }
-
-    /// FLOPs in all, FLOPs before the first step, optimizer steps.
-    pub fn cost(&self) -> (f64, f64, u64) {
-        let mut cost = (0.0, 0.0, 0);
-        for event in &self.events {
-            match event {
-                Event::Started { flops, .. } => cost = (*flops, *flops, 0),
-                Event::Step(at) => cost = (at.flops, cost.1, at.step),
-                _ => {}
+/// Two runs of one name and seed, or a store that cannot be read.
+pub(super) fn data(runs: &[RunRecord], target: f64) -> Result<(ReportData, Option<Comparison>)> {
+    let mut arms: Vec<(&str, Vec<&RunRecord>)> = Vec::new();
+    for run in runs {
+        let name = run.plan.run.name.as_str();
+        match arms.iter_mut().find(|arm| arm.0 == name) {
+            None => arms.push((name, vec![run])),
+            Some((_, seeds)) => {
+                if seeds.iter().any(|other| other.plan.run.seed == run.plan.run.seed) {
+                    bail!(
+                        "two runs are called {name} and have seed {}, expected one run per name and seed\n\
+                         hint: runs of one name are one arm, and the seeds tell them apart",
+                        run.plan.run.seed
+                    );
+                }
+                seeds.push(run);
             }
         }
-        cost
     }
-}
+    let several = arms.iter().any(|(_, seeds)| seeds.len() > 1);
+    let comparison = (runs.len() > 1).then(|| compare(&runs.iter().map(curves).collect::<Vec<_>>(), target));
 
-fn data(runs: &[RunRecord]) -> Result<ReportData> {
-    let first = &runs[0];
-    let title = match runs {
-        [only] => only.plan.run.name.clone(),
-        _ => runs.iter().map(|run| run.plan.run.name.as_str()).collect::<Vec<_>>().join(" · "),
-    };
     let mut collections: Vec<Collection> = Vec::new();
-    for run in runs {
-        let found = collection(run)?;
-        // Runs that share a collection show it once.
+    for (name, seeds) in &arms {
+        let found: Vec<Collection> = seeds.iter().map(|run| collection(run)).collect::<Result<_>>()?;
+        let found = merge_collections(if runs.len() == 1 { String::new() } else { (*name).to_owned() }, &found);
+        // Arms that share a collection show it once.
         if !found.bands.is_empty() && !collections.iter().any(|known| known.bands == found.bands) {
-            collections.push(Collection { name: if runs.len() == 1 { String::new() } else { found.name }, ..found });
+            collections.push(found);
         }
     }
+    let first_seeds: Vec<&RunRecord> = arms.iter().filter_map(|(_, seeds)| seeds.first().copied()).collect();
     let mut traces = Vec::new();
-    for run in runs {
+    for run in &first_seeds {
         traces.extend(trace_views(run, runs.len() == 1)?);
     }
-    Ok(ReportData {
-        title,
-        summary: summary(runs),
-        facts: facts(first),
-        headline: runs.iter().map(headline).collect(),
-        arms: runs.iter().map(arm).collect(),
+    let first = &runs[0];
+    let data = ReportData {
+        title: arms.iter().map(|arm| arm.0).collect::<Vec<_>>().join(" · "),
+        summary: summary(&arms),
+        facts: facts(runs),
+        headline: arms.iter().map(|(_, seeds)| merge_rows(&map(seeds, headline))).collect(),
+        arms: arms.iter().map(|(_, seeds)| merge_arms(&map(seeds, arm))).collect(),
+        comparison: comparison.as_ref().filter(|_| several).map(tables).unwrap_or_default(),
+        detail: if several {
+            format!("Of one run per arm, that of seed {}.", first.plan.run.seed)
+        } else {
+            String::new()
+        },
         collections,
         traces,
-        recipe: runs.iter().map(|run| run.recipe.trim_end()).collect::<Vec<_>>().join("\n\n\n"),
-    })
+        recipe: first_seeds.iter().map(|run| run.recipe.trim_end()).collect::<Vec<_>>().join("\n\n\n"),
+    };
+    Ok((data, comparison))
 }
 
-fn summary(runs: &[RunRecord]) -> String {
-    let line = |run: &RunRecord| {
-        let measured = run.measured.as_ref()?;
+fn map<T>(seeds: &[&RunRecord], read: fn(&RunRecord) -> T) -> Vec<T> {
+    seeds.iter().map(|run| read(run)).collect()
+}
+
+/// What a comparison needs of a run.
+fn curves(run: &RunRecord) -> RunCurves {
+    let cost = run.cost();
+    let (mut train, mut held_out) = (Vec::new(), Vec::new());
+    for event in &run.events {
+        if let Event::Evaluated(at) = event {
+            let set = if at.set == "train" { &mut train } else { &mut held_out };
+            set.extend(at.count.rate().map(|rate| (at.flops, rate)));
+        }
+    }
+    let end = run.measured.as_ref().map(|measured| {
+        let held_out = measured.after.held_out.as_ref();
+        End {
+            train: measured.after.train.count.rate(),
+            held_out: held_out.and_then(|set| set.count.rate()),
+            pass_at_k: held_out.map(|set| set.pass_at_k.iter().map(|at| (at.k, at.mean)).collect()).unwrap_or_default(),
+        }
+    });
+    let (arm, seed) = (run.plan.run.name.clone(), run.plan.run.seed);
+    RunCurves { arm, seed, collection: cost.collection, steps: cost.steps, train, held_out, end }
+}
+
+fn summary(arms: &[(&str, Vec<&RunRecord>)]) -> String {
+    let line = |(name, seeds): &(&str, Vec<&RunRecord>)| {
         let set = |m: &evaluate::Measurement| m.held_out.as_ref().unwrap_or(&m.train).count;
-        let (before, after) = (set(&measured.before), set(&measured.after));
-        Some(format!(
-            "{}: {} before, {} after",
-            run.plan.run.name,
-            crate::terminal::percent(before.rate()?),
-            crate::terminal::percent(after.rate()?)
-        ))
+        let (mut before, mut after) = (SuccessCount::default(), SuccessCount::default());
+        for measured in seeds.iter().filter_map(|run| run.measured.as_ref()) {
+            before.merge(set(&measured.before));
+            after.merge(set(&measured.after));
+        }
+        let (before, after) = (before.rate()?, after.rate()?);
+        Some(format!("{name} {} → {}", crate::terminal::percent(before), crate::terminal::percent(after)))
     };
-    let lines: Vec<String> = runs.iter().filter_map(line).collect();
+    let lines: Vec<String> = arms.iter().filter_map(line).collect();
     match lines.is_empty() {
         true => "Not evaluated yet.".to_owned(),
-        false => format!("Success on plain problems. {}.", lines.join("; ")),
+        false => format!("Success without a prefix, before and after training: {}.", lines.join("; ")),
     }
 }
 
-fn facts(run: &RunRecord) -> Vec<Fact> {
-    let fact = |name: &str, value: String| Fact { name: name.to_owned(), value };
+fn facts(runs: &[RunRecord]) -> Vec<Fact> {
+    // Every value once: the seeds of an arm differ in most, the arms of a seed in none.
+    let fact = |name: &str, value: &dyn Fn(&RunRecord) -> String| {
+        let mut values: Vec<String> = Vec::new();
+        for value in runs.iter().map(value) {
+            if !values.contains(&value) {
+                values.push(value);
+            }
+        }
+        Fact { name: name.to_owned(), value: values.join(", ") }
+    };
     vec![
-        fact("policy", format!("{} ({})", run.plan.policy.model.display(), run.identity.model)),
-        fact("tokenizer", run.identity.tokenizer.clone()),
-        fact("problems", run.identity.problems.clone()),
-        fact("seed", run.plan.run.seed.to_string()),
+        fact("policy", &|run| format!("{} ({})", run.plan.policy.model.display(), run.identity.model)),
+        fact("tokenizer", &|run| run.identity.tokenizer.clone()),
+        fact("problems", &|run| run.identity.problems.clone()),
+        fact("seed", &|run| run.plan.run.seed.to_string()),
     ]
 }
 
 fn headline(run: &RunRecord) -> HeadlineRow {
-    let (flops, before, steps) = run.cost();
+    let cost = run.cost();
     let after = run.measured.as_ref().map(|measured| &measured.after);
     let held_out = after.and_then(|after| after.held_out.as_ref());
     HeadlineRow {
         name: run.plan.run.name.clone(),
-        flops,
-        flops_collection: before,
-        steps,
+        flops: cost.flops,
+        flops_collection: cost.collection,
+        steps: cost.steps,
         train: after.map(|after| after.train.count.into()),
         held_out: held_out.map(|set| set.count.into()),
         pass_at_k: after.map(|after| estimates(held_out.unwrap_or(&after.train))).unwrap_or_default(),
@@ -229,6 +196,7 @@ fn arm(run: &RunRecord) -> Arm {
     let pass = |m: &evaluate::Measurement| estimates(m.held_out.as_ref().unwrap_or(&m.train));
     Arm {
         name: run.plan.run.name.clone(),
+        seeds: 1,
         evaluations: evaluations.into_values().collect(),
         steps,
         prefix_sweep: measured

@@ -1,0 +1,286 @@
+//! What a stranger reads first.
+
+use expect_test::{Expect, expect};
+
+use crate::place::Place;
+
+#[track_caller]
+fn check(arguments: &str, expected: Expect) {
+    let ran = Place::new().toehold(arguments).succeeded();
+    assert_eq!(ran.stderr, "");
+    expected.assert_eq(&ran.stdout);
+}
+
+#[test]
+fn the_program() {
+    check(
+        "--help",
+        expect![[r#"
+            Reinforcement learning for the problems a policy always fails or always solves.
+
+            toehold keeps every trace that was ever sampled, cuts prefixes out of them, and runs on-policy RL
+            from those prefixes with the gradient masked on the prefix.
+
+            Start with `toehold demo`: it needs nothing, takes minutes, and ends in a table and a report. Then
+            write a recipe (or copy one from `recipes/`) and `toehold run` it.
+
+            Usage: toehold [OPTIONS] <COMMAND>
+
+            Commands:
+              demo      The whole job on problems and a base policy that it makes itself: minutes, nothing
+                        downloaded
+              pretrain  Make a small base policy for a synthetic family: an ordinary Hugging Face folder
+              run       Run a recipe: sample, cut, train, evaluate, report; what is already done is skipped
+              sample    Only the first stage of a recipe: sample until every problem has its traces
+              cut       Only the second stage: cut prefixes out of the stored traces
+              train     Only the third stage: train from plain and prefixed problems
+              evaluate  Only the fourth stage: pass@k and the prefix sweep, before and after
+              report    Write the HTML report of one run, or of several side by side
+              traces    List, filter and show stored traces, the prefix marked
+              help      Print this message or the help of the given subcommand(s)
+
+            Options:
+              -q, --quiet
+                      Print only results, warnings and errors
+
+                  --json
+                      Print results and events as JSON, one object a line, instead of tables
+
+              -h, --help
+                      Print help (see a summary with '-h')
+
+              -V, --version
+                      Print version
+        "#]],
+    );
+    check(
+        "--version",
+        expect![[r#"
+        toehold 0.1.0
+    "#]],
+    );
+}
+
+#[test]
+fn demo() {
+    check(
+        "demo -h",
+        expect![[r#"
+            The whole job on problems and a base policy that it makes itself: minutes, nothing downloaded
+
+            Usage: toehold demo [OPTIONS]
+
+            Options:
+                  --out <DIR>            The folder to work in [default: runs/demo]
+                  --seed <SEED>          Seed of everything [default: 0]
+                  --problems <PROBLEMS>  Problems to learn (and half as many held out) [default: 256]
+                  --flops <FLOPS>        Compute of each method in FLOPs, collecting included [default:
+                                         3000000000000]
+              -q, --quiet                Print only results, warnings and errors
+                  --json                 Print results and events as JSON, one object a line, instead of tables
+              -h, --help                 Print help
+              -V, --version              Print version
+        "#]],
+    );
+}
+
+#[test]
+fn pretrain() {
+    check(
+        "pretrain -h",
+        expect![[r#"
+            Make a small base policy for a synthetic family: an ordinary Hugging Face folder
+
+            Usage: toehold pretrain [OPTIONS]
+
+            Options:
+                  --family <FAMILY>  The family of problems [default: chain] [possible values: chain,
+                                     chain-one-method, countdown]
+                  --out <DIR>        The folder to make [default: runs/base]
+                  --seed <SEED>      Seed of weights and worked solutions [default: 0]
+                  --careful <SHARE>  Share of steps that the chain's base takes by the careful method, where it
+                                     has two [default: 0.01]
+                  --effort <SHARE>   Part of the usual number of steps, for a quick look; the policy is then
+                                     worse [default: 1]
+              -q, --quiet            Print only results, warnings and errors
+                  --json             Print results and events as JSON, one object a line, instead of tables
+              -h, --help             Print help (see more with '--help')
+              -V, --version          Print version
+        "#]],
+    );
+}
+
+#[test]
+fn run() {
+    check(
+        "run -h",
+        expect![[r#"
+            Run a recipe: sample, cut, train, evaluate, report; what is already done is skipped
+
+            Usage: toehold run [OPTIONS] <RECIPE>
+
+            Arguments:
+              <RECIPE>  A recipe (TOML file), or the folder of a run, to go on with it
+
+            Options:
+                  --set <KEY=VALUE>  Change one value of the recipe, e.g. `--set train.steps=50`; may be
+                                     repeated
+                  --runs <DIR>       The folder that holds the runs [default: the recipe's run.folder, which is
+                                     runs]
+                  --dry-run          Print the recipe with every value explicit, and do nothing
+              -q, --quiet            Print only results, warnings and errors
+                  --json             Print results and events as JSON, one object a line, instead of tables
+              -h, --help             Print help
+              -V, --version          Print version
+        "#]],
+    );
+}
+
+#[test]
+fn single_stages() {
+    check(
+        "sample -h",
+        expect![[r#"
+            Only the first stage of a recipe: sample until every problem has its traces
+
+            Usage: toehold sample [OPTIONS] <RECIPE>
+
+            Arguments:
+              <RECIPE>  A recipe (TOML file), or the folder of a run, to go on with it
+
+            Options:
+                  --set <KEY=VALUE>  Change one value of the recipe, e.g. `--set train.steps=50`; may be
+                                     repeated
+                  --runs <DIR>       The folder that holds the runs [default: the recipe's run.folder, which is
+                                     runs]
+              -q, --quiet            Print only results, warnings and errors
+                  --json             Print results and events as JSON, one object a line, instead of tables
+              -h, --help             Print help
+              -V, --version          Print version
+        "#]],
+    );
+    check(
+        "cut -h",
+        expect![[r#"
+            Only the second stage: cut prefixes out of the stored traces
+
+            Usage: toehold cut [OPTIONS] <RECIPE>
+
+            Arguments:
+              <RECIPE>  A recipe (TOML file), or the folder of a run, to go on with it
+
+            Options:
+                  --set <KEY=VALUE>  Change one value of the recipe, e.g. `--set train.steps=50`; may be
+                                     repeated
+                  --runs <DIR>       The folder that holds the runs [default: the recipe's run.folder, which is
+                                     runs]
+              -q, --quiet            Print only results, warnings and errors
+                  --json             Print results and events as JSON, one object a line, instead of tables
+              -h, --help             Print help
+              -V, --version          Print version
+        "#]],
+    );
+    check(
+        "train -h",
+        expect![[r#"
+            Only the third stage: train from plain and prefixed problems
+
+            Usage: toehold train [OPTIONS] <RECIPE>
+
+            Arguments:
+              <RECIPE>  A recipe (TOML file), or the folder of a run, to go on with it
+
+            Options:
+                  --set <KEY=VALUE>  Change one value of the recipe, e.g. `--set train.steps=50`; may be
+                                     repeated
+                  --runs <DIR>       The folder that holds the runs [default: the recipe's run.folder, which is
+                                     runs]
+              -q, --quiet            Print only results, warnings and errors
+                  --json             Print results and events as JSON, one object a line, instead of tables
+              -h, --help             Print help
+              -V, --version          Print version
+        "#]],
+    );
+    check(
+        "evaluate -h",
+        expect![[r#"
+            Only the fourth stage: pass@k and the prefix sweep, before and after
+
+            Usage: toehold evaluate [OPTIONS] <RECIPE>
+
+            Arguments:
+              <RECIPE>  A recipe (TOML file), or the folder of a run, to go on with it
+
+            Options:
+                  --set <KEY=VALUE>  Change one value of the recipe, e.g. `--set train.steps=50`; may be
+                                     repeated
+                  --runs <DIR>       The folder that holds the runs [default: the recipe's run.folder, which is
+                                     runs]
+              -q, --quiet            Print only results, warnings and errors
+                  --json             Print results and events as JSON, one object a line, instead of tables
+              -h, --help             Print help
+              -V, --version          Print version
+        "#]],
+    );
+    check(
+        "report -h",
+        expect![[r#"
+            Write the HTML report of one run, or of several side by side
+
+            Usage: toehold report [OPTIONS] <RUN>...
+
+            Arguments:
+              <RUN>...  Run folders, such as runs/results/*/prefix-rl runs/results/*/plain-rl; the first is
+                        compared to
+
+            Options:
+                  --out <FILE>     The file to write [default: report.html in the only run, or in the folder
+                                   above the first]
+                  --target <RATE>  Success on held-out problems whose compute is compared [default: 0.5]
+                  --markdown       Print the comparison as Markdown
+              -q, --quiet          Print only results, warnings and errors
+                  --json           Print results and events as JSON, one object a line, instead of tables
+              -h, --help           Print help
+              -V, --version        Print version
+        "#]],
+    );
+}
+
+#[test]
+fn traces() {
+    check(
+        "traces -h",
+        expect![[r#"
+            List, filter and show stored traces, the prefix marked
+
+            Usage: toehold traces [OPTIONS] <RUN>
+
+            Arguments:
+              <RUN>  A run's folder, or a traces.db
+
+            Options:
+                  --show <ROW>         Show the trace of this row (the listing's first column) in full
+                  --problem <ID>       Only traces of this problem
+                  --outcome <OUTCOME>  Only traces with this outcome [possible values: correct, wrong,
+                                       no-answer, unreadable]
+                  --stage <STAGE>      Only traces sampled in this stage [possible values: collect, train,
+                                       evaluate]
+                  --from <FROM>        Only traces that began at plain problems, or after a prefix [possible
+                                       values: plain, prefixed]
+                  --limit <TRACES>     List at most so many [default: 20]
+                  --offset <TRACES>    Leave out so many at the beginning [default: 0]
+              -q, --quiet              Print only results, warnings and errors
+                  --json               Print results and events as JSON, one object a line, instead of tables
+              -h, --help               Print help
+              -V, --version            Print version
+        "#]],
+    );
+}
+
+#[test]
+fn what_cannot_be_typed_is_refused() {
+    for arguments in ["", "runn recipe.toml", "run", "run recipe.toml --step 3", "traces r --outcome good"] {
+        let ran = Place::new().toehold(arguments);
+        assert_eq!((ran.status, ran.stdout.as_str()), (2, ""), "{arguments}: {ran}");
+    }
+}
