@@ -2,10 +2,10 @@
 # The experiment of docs/results.md: PrefixRL, plain RL and SFT-then-RL on hard chain problems, each
 # seed with its own base, problems and collection, all methods stopped at the same FLOPs.
 #
-#   bench/hard-chain.sh [OUT] [FAMILY] SEED...        FAMILY: two | one
+#   bench/hard-chain.sh OUT FAMILY SEED...        FAMILY: two (methods) or one
 #
 # Runs one seed after the other; start it twice with other seeds to use two cores. It can be stopped
-# and started again. `toehold report OUT/*/*/` then compares over seeds.
+# and started again. `toehold report OUT/seed-*/*` then compares over seeds.
 set -euo pipefail
 out=$1
 family=$2
