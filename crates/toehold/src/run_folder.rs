@@ -130,10 +130,11 @@ pub fn read_events<E: serde::de::DeserializeOwned>(path: &Path) -> Result<Vec<E>
         return Ok(Vec::new());
     }
     let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let lines: Vec<String> = BufReader::new(file).lines().collect::<std::io::Result<_>>()?;
+    // As bytes: a process that was killed may have torn the last line inside a character.
+    let lines: Vec<Vec<u8>> = BufReader::new(file).split(b'\n').collect::<std::io::Result<_>>()?;
     let mut events = Vec::with_capacity(lines.len());
     for (index, line) in lines.iter().enumerate() {
-        match serde_json::from_str(line) {
+        match serde_json::from_slice(line) {
             Ok(event) => events.push(event),
             Err(_) if index + 1 == lines.len() => {}
             Err(error) => bail!("{} line {}: {error}", path.display(), index + 1),

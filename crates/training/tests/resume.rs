@@ -10,7 +10,7 @@ use std::path::Path;
 use common::{HiddenStrings, open_store, plan, run};
 use toehold_rollout::store::TraceFilter;
 use toehold_training::Event;
-use toehold_training::trainer::{EventLog, Listener, StopReason, Summary, TrainError, TrainPlan, checkpoint};
+use toehold_training::trainer::{Compute, EventLog, Listener, StopReason, Summary, TrainError, TrainPlan, checkpoint};
 
 const STEPS: u64 = 7;
 const PREFIX: &str = "kind = \"success-prefix\"\nfrom = 0.25\n";
@@ -150,4 +150,15 @@ fn a_budget_of_flops_ends_a_run() {
     plan.checkpoints = folder.path().join("checkpoints");
     plan.train.flops = Some(flops);
     assert_eq!(process(folder.path(), &plan, usize::MAX, Stop::Killed).unwrap().step, 0);
+}
+
+#[test]
+fn a_budget_that_collecting_used_up_still_ends_in_a_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut plan = plan(&strings(), STEPS, folder.path());
+    plan.spent = Compute { sampled_tokens: 1_000_000, trained_tokens: 0 };
+    plan.train.flops = Some(1.0);
+    let summary = process(folder.path(), &plan, usize::MAX, Stop::Killed).unwrap();
+    assert_eq!((summary.step, summary.reason), (0, StopReason::Flops));
+    assert_eq!(checkpoint::latest(&plan.checkpoints).unwrap().unwrap().1.step, 0);
 }

@@ -69,6 +69,10 @@ fn demo(args: &DemoArgs, output: &Output) -> Result<()> {
         "toehold demo: {} problems that the base policy solves about once in a thousand tries",
         args.problems
     ));
+    for (name, text) in ARMS {
+        // What cannot be run is refused before anything is made.
+        plan(args, name, text)?;
+    }
     let base = args.out.join("base");
     if !base.is_dir() {
         fs::create_dir_all(&args.out).with_context(|| format!("cannot make {}", args.out.display()))?;

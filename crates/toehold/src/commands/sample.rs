@@ -138,11 +138,12 @@ fn band_table(bands: &BTreeMap<Band, (u64, SuccessCount)>) -> String {
         .iter()
         .filter_map(|band| bands.get(band).map(|(problems, count)| (band, problems, count)))
         .map(|(band, problems, count)| {
-            let interval = super::evaluate::rate(*count);
-            vec![band.as_str().to_owned(), terminal::count(*problems), terminal::count(count.attempts), interval]
+            let cells = [*problems, count.attempts, count.successes].map(terminal::count);
+            [band.as_str().to_owned()].into_iter().chain(cells).collect()
         })
         .collect();
-    terminal::table(&["band", "problems", "attempts", "success [95 %]"], &rows)
+    // No rate: attempts that end at the first success say too much of it.
+    terminal::table(&["band", "problems", "attempts", "successes"], &rows)
 }
 
 /// The correct traces of the collection, one query for all.

@@ -447,14 +447,14 @@ fn what_there_is_nothing_of() {
     check(
         |p| p.edit("recipe.toml", "band = \"unsolved\"", "band = \"hard\""),
         expect![[r#"
-        status 1
-        error: no problem is in the band `hard`: of 2 problems, 2 unsolved
-        hint: change [problems] band, or remove it to learn all of them
-        stdout:
-        band      problems  attempts     success [95 %]
-        ───────────────────────────────────────────────
-        unsolved         2         6  0.0 % [0.0, 39.0]
-    "#]],
+            status 1
+            error: no problem is in the band `hard`: of 2 problems, 2 unsolved
+            hint: change [problems] band, or remove it to learn all of them
+            stdout:
+            band      problems  attempts  successes
+            ───────────────────────────────────────
+            unsolved         2         6          0
+        "#]],
     );
     let prefixes = |p: &Place| {
         p.edit("recipe.toml", "band = \"unsolved\"\n", "");
@@ -463,26 +463,26 @@ fn what_there_is_nothing_of() {
     check(
         prefixes,
         expect![[r#"
-        status 1
-        error: no prefix can be cut: 0 correct traces of 2 problems
-        hint: allow more attempts (--set collect.max_attempts=...), or take easier problems
-        stdout:
-        band      problems  attempts     success [95 %]
-        ───────────────────────────────────────────────
-        unsolved         2         6  0.0 % [0.0, 39.0]
-    "#]],
+            status 1
+            error: no prefix can be cut: 0 correct traces of 2 problems
+            hint: allow more attempts (--set collect.max_attempts=...), or take easier problems
+            stdout:
+            band      problems  attempts  successes
+            ───────────────────────────────────────
+            unsolved         2         6          0
+        "#]],
     );
     check(
         |p| p.write("recipe.toml", p.read("recipe.toml") + "[sft]\n"),
         expect![[r#"
-        status 1
-        error: no correct trace to imitate
-        hint: allow more attempts (--set collect.max_attempts=...)
-        stdout:
-        band      problems  attempts     success [95 %]
-        ───────────────────────────────────────────────
-        unsolved         2         6  0.0 % [0.0, 39.0]
-    "#]],
+            status 1
+            error: no correct trace to imitate
+            hint: allow more attempts (--set collect.max_attempts=...)
+            stdout:
+            band      problems  attempts  successes
+            ───────────────────────────────────────
+            unsolved         2         6          0
+        "#]],
     );
     check(
         |p| p.edit("recipe.toml", "[policy]", "[policy]\ntemplate = \"\""),

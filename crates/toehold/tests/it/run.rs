@@ -20,9 +20,9 @@ fn a_problem_file_and_a_model_made_elsewhere() {
         r: evaluate
         report: runs/r/report.html
         stdout:
-        band      problems  attempts     success [95 %]
-        ───────────────────────────────────────────────
-        unsolved         2         6  0.0 % [0.0, 39.0]
+        band      problems  attempts  successes
+        ───────────────────────────────────────
+        unsolved         2         6          0
         policy  problems     success [95 %]  pass@1  pass@2
         ───────────────────────────────────────────────────
         before  train     0.0 % [0.0, 49.0]   0.0 %   0.0 %

@@ -8,7 +8,6 @@
 //!
 //! A new curriculum is its file and its line in the table below.
 
-pub mod band;
 pub mod cut;
 mod cycle;
 

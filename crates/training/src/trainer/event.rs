@@ -154,7 +154,7 @@ pub struct StepEvent {
     pub completion_tokens: f64,
     /// Completions cut off by the limit.
     pub cut_off: usize,
-    /// Traces with a coefficient other than zero.
+    /// Traces with an advantage other than zero.
     pub trained_traces: usize,
     /// Mean of `|current − behavior|` over trained tokens: how far sampler and learner disagree. At
     /// another temperature than 1 they should.

@@ -185,7 +185,8 @@ pub fn train<'a, P: Sampler + Learner>(policy: &'a mut P, setup: Setup<'a>) -> R
         if run.is_due(plan.evaluation.every) || stop.is_some_and(|stop| stop != StopReason::Interrupted) {
             run.evaluate()?;
         }
-        if run.is_due(plan.train.checkpoint_every) || stop.is_some() {
+        // Asked again: Ctrl-C may have come while measuring.
+        if run.is_due(plan.train.checkpoint_every) || run.has_to_stop().is_some() {
             run.save()?;
         }
     };
@@ -230,6 +231,10 @@ impl<'a, P: Sampler + Learner> Run<'a, P> {
             let (policy, flops) = (run.policy_version.clone(), run.flops());
             run.tell(Event::Started { step: 0, policy, compute, flops })?;
             run.evaluate()?;
+            // With nothing left to do (collecting may have used up the budget) these are the final weights.
+            if run.has_to_stop().is_some_and(|stop| stop != StopReason::Interrupted) {
+                run.save()?;
+            }
         }
         Ok(run)
     }

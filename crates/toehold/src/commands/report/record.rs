@@ -50,7 +50,9 @@ impl RunRecord {
             bail!("{} is no run: it has no recipe.toml\nhint: a run's folder is runs/NAME", folder.display());
         }
         let recipe = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let plan: Plan = Recipe::parse(&recipe, &[])?.resolve().with_context(|| path.display().to_string())?;
+        let plan: Plan = Recipe::parse(&recipe, &[])
+            .and_then(|recipe| recipe.resolve())
+            .with_context(|| path.display().to_string())?;
         let identity = folder.join("identity.json");
         let identity =
             std::fs::read_to_string(&identity).with_context(|| format!("cannot read {}", identity.display()))?;
@@ -59,7 +61,7 @@ impl RunRecord {
             identity: serde_json::from_str(&identity)?,
             events: read_events(&folder.join("events.jsonl"))?,
             measured: evaluate::read(folder)?,
-            store: Store::open(folder.join("traces.db"))?,
+            store: Store::open_read_only(folder.join("traces.db"))?,
             plan,
             recipe,
         })

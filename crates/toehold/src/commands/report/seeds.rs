@@ -2,8 +2,8 @@
 //!
 //! Invariants: counts are added up, so a rate is the mean over seeds when seeds have as many attempts;
 //! its interval is Student's over the seeds' rates, cut to [0, 1]. Between two measurements of a seed
-//! the earlier one holds, and beyond the last one that. What was logged step by step is that of the first seed: a mean over seeds
-//! would hide what a single run went through.
+//! the earlier one holds, and beyond its end the last one. What was logged step by step is that of the
+//! first seed: a mean over seeds would hide what a single run went through.
 
 use toehold_training::evaluation::compare::mean_over_seeds;
 
