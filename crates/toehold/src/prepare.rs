@@ -11,7 +11,7 @@ use toehold_rollout::collect::TextJudge;
 use toehold_rollout::store::PolicyRecord;
 use toehold_rollout::{Problem, ProblemSet, PromptTemplate, Sampler, SamplingParams, Start, Store, TokenizerFile};
 use toehold_training::recipe::Source;
-use toehold_training::{Plan, Recipe};
+use toehold_training::{CurriculumKind, Plan, Recipe};
 
 use crate::command_line::RecipeArgs;
 use crate::run_folder::{Identity, RunFolder};
@@ -99,6 +99,8 @@ impl Prepared {
         let base = open_policy(&plan)?;
         tokenizer.check_vocabulary(base.config().vocab_size)?;
 
+        let longest = |problems| longest_prompt(&plan, &tokenizer, problems);
+        check_lengths(&plan, longest(&problems.problems)?, longest(&held_out)?, base.config().max_position_embeddings)?;
         let folder = RunFolder::open(&folder_of(&plan))?;
         let text = plan_text(&plan)?;
         let identity = Identity {
@@ -135,18 +137,7 @@ impl Prepared {
     /// # Errors
     /// A template that is none, or a problem that has no tokens.
     pub fn plain_starts(&self, problems: &[Problem]) -> Result<Vec<Start>> {
-        let template = PromptTemplate::new(&self.plan.policy.template)?;
-        let start = |problem: &Problem| {
-            let prompt = self
-                .tokenizer
-                .encode(&template.render(&problem.problem))
-                .with_context(|| format!("problem `{}`", problem.id))?;
-            if prompt.is_empty() {
-                bail!("problem `{}` has no tokens after the template {:?}", problem.id, self.plan.policy.template);
-            }
-            Ok(Start::plain(problem.id.clone(), prompt))
-        };
-        problems.iter().map(start).collect()
+        plain_starts(&self.plan, &self.tokenizer, problems)
     }
 
     /// Training problems, then held-out ones.
@@ -185,6 +176,12 @@ pub fn open_policy(plan: &Plan) -> Result<Policy> {
     Ok(Policy::open(&plan.policy.model, options)?)
 }
 
+/// Whether the method needs traces: for prefixes, for imitation, or to know the problems' bands.
+pub fn uses_collection(plan: &Plan) -> bool {
+    let cuts = !matches!(plan.curriculum, CurriculumKind::Plain(_));
+    cuts || plan.sft.is_some() || plan.problems.band.is_some()
+}
+
 /// The problems to learn and the held-out ones.
 ///
 /// # Errors
@@ -221,4 +218,45 @@ fn from_files(path: &Path, held_out: Option<&Path>) -> Result<(ProblemSet, Vec<P
 /// The first 16 hexadecimal digits of a hash.
 pub fn short_hash(bytes: &[u8]) -> String {
     blake3::hash(bytes).to_hex()[..16].to_owned()
+}
+
+fn plain_starts(plan: &Plan, tokenizer: &TokenizerFile, problems: &[Problem]) -> Result<Vec<Start>> {
+    let template = PromptTemplate::new(&plan.policy.template)?;
+    let start = |problem: &Problem| {
+        let prompt = tokenizer
+            .encode(&template.render(&problem.problem))
+            .with_context(|| format!("problem `{}`", problem.id))?;
+        if prompt.is_empty() {
+            bail!("problem `{}` has no tokens after the template {:?}", problem.id, plan.policy.template);
+        }
+        Ok(Start::plain(problem.id.clone(), prompt))
+    };
+    problems.iter().map(start).collect()
+}
+
+fn longest_prompt(plan: &Plan, tokenizer: &TokenizerFile, problems: &[Problem]) -> Result<usize> {
+    let starts = plain_starts(plan, tokenizer, problems)?;
+    Ok(starts.iter().map(|start| start.prompt.len()).max().unwrap_or(0))
+}
+
+/// Refuses limits that the policy has no positions for, which would else be found after hours of
+/// sampling. A prefix takes positions too, but how many is known only once it is cut.
+fn check_lengths(plan: &Plan, train: usize, held_out: usize, positions: usize) -> Result<()> {
+    let uses = [
+        ("collect", plan.collect.max_tokens, train),
+        ("train", plan.train.max_tokens, train),
+        ("evaluate", plan.evaluate.max_tokens, train.max(held_out)),
+    ];
+    for (section, max_tokens, prompt) in uses {
+        let is_used = section != "collect" || uses_collection(plan);
+        if is_used && prompt + max_tokens as usize > positions {
+            bail!(
+                "[{section}] max_tokens is {max_tokens} and the longest prompt has {prompt} tokens, \
+                 but the policy has {positions} positions\n\
+                 hint: --set {section}.max_tokens={}",
+                positions.saturating_sub(prompt).max(1)
+            );
+        }
+    }
+    Ok(())
 }

@@ -91,7 +91,7 @@ impl BaseFamily {
             ],
             BaseFamily::ChainOneMethod => vec![
                 Phase { family: chain(1, (1, 9), 1.0, 0.02, Methods::One), steps: 500, rate: 3e-3 },
-                Phase { family: chain(1, (3, 9), 1.0, 0.68, Methods::One), steps: 100, rate: 1e-3 },
+                Phase { family: chain(1, (3, 9), 1.0, 0.73, Methods::One), steps: 100, rate: 1e-3 },
             ],
             BaseFamily::Countdown => {
                 vec![Phase { family: Family::Countdown(Countdown::default()), steps: 800, rate: 3e-3 }]

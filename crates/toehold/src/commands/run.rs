@@ -51,7 +51,7 @@ pub fn run(args: &RunArgs, output: &Output) -> Result<()> {
 /// # Errors
 /// As the stages.
 pub fn execute(prepared: &mut Prepared, output: &Output) -> Result<()> {
-    if train::uses_collection(prepared) {
+    if prepare::uses_collection(&prepared.plan) {
         output.say(format!("{}: sample", prepared.plan.run.name));
         sample::execute(prepared, output)?;
         cut::execute(prepared, output)?;

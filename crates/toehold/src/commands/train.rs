@@ -6,7 +6,6 @@ use std::ops::ControlFlow;
 use anyhow::{Result, bail};
 use clap::Args;
 use toehold_rollout::Store;
-use toehold_training::CurriculumKind;
 use toehold_training::evaluation::CountPlan;
 use toehold_training::trainer::{
     self, Compute, EvaluationPlan, Event, EventLog, ImitationPlan, Listener, Setup, StopReason, Summary, TrainPlan,
@@ -48,7 +47,7 @@ pub fn execute(prepared: &Prepared, output: &Output) -> Result<()> {
         return Ok(());
     }
     let mut store = prepared.store()?;
-    if uses_collection(prepared) && sample::collection(prepared, &store)?.is_none() {
+    if prepare::uses_collection(&prepared.plan) && sample::collection(prepared, &store)?.is_none() {
         bail!("nothing was sampled yet\nhint: `{}` comes first", prepared.resume_command("sample"));
     }
     let newest = checkpoint::latest(&prepared.folder.checkpoints())?.map(|(_, checkpoint)| checkpoint.step);
@@ -91,17 +90,10 @@ pub fn finished(prepared: &Prepared) -> Result<Option<u64>> {
 /// # Errors
 /// When the store cannot be read.
 pub fn charged_collection(prepared: &Prepared, store: &Store) -> Result<Compute> {
-    if !uses_collection(prepared) {
+    if !prepare::uses_collection(&prepared.plan) {
         return Ok(Compute::default());
     }
     Ok(sample::collection(prepared, store)?.map(|campaign| Compute::of_campaign(&campaign)).unwrap_or_default())
-}
-
-/// Whether the method needs traces: for prefixes, for imitation, or to know the problems' bands.
-pub fn uses_collection(prepared: &Prepared) -> bool {
-    let plan = &prepared.plan;
-    let cuts = !matches!(plan.curriculum, CurriculumKind::Plain(_));
-    cuts || plan.sft.is_some() || plan.problems.band.is_some()
 }
 
 fn parameters(prepared: &Prepared) -> u64 {

@@ -445,6 +445,14 @@ fn stores() {
 #[test]
 fn what_there_is_nothing_of() {
     check(
+        |p| p.edit("recipe.toml", "group = 2\nmax_tokens = 6", "group = 2\nmax_tokens = 9000"),
+        expect![[r#"
+            status 1
+            error: [train] max_tokens is 9000 and the longest prompt has 4 tokens, but the policy has 256 positions
+            hint: --set train.max_tokens=252
+        "#]],
+    );
+    check(
         |p| p.edit("recipe.toml", "band = \"unsolved\"", "band = \"hard\""),
         expect![[r#"
             status 1

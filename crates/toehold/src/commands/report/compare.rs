@@ -2,8 +2,9 @@
 //! somewhere.
 //!
 //! Invariants: the seeds of a comparison are matched one by one. What finding prefixes costs is luck,
-//! so each seed has its own budget, which is the compute that all of its arms have used up; no arm is
-//! seen beyond it. A run that never reaches a target has no cost.
+//! so each seed has its own budget, which is the compute that all of its arms have used up, and success
+//! is compared there. What an arm needs to reach a target is looked for on its whole curve; a run that
+//! never reaches it has no cost.
 
 use std::collections::{BTreeMap, BTreeSet};
 
