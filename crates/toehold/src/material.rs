@@ -1,9 +1,13 @@
 //! From the store to what a curriculum is built of: the problems of the band, and the correct traces
 //! with the point where their answer begins.
 
+use std::collections::{HashMap, HashSet};
+
 use anyhow::{Result, bail};
+use toehold_rollout::store::StoredTrace;
 use toehold_rollout::{Start, Store, Trace};
 use toehold_training::curriculum::{Material, Source};
+use toehold_verifier::Verifier;
 
 use crate::commands::sample;
 use crate::prepare::Prepared;
@@ -14,17 +18,13 @@ use crate::prepare::Prepared;
 /// When the store cannot be read, or no problem is in the band that the recipe asks for.
 pub fn material(prepared: &Prepared, store: &Store) -> Result<Material> {
     let plain = starts_in_band(prepared, store)?;
-    let wanted: std::collections::HashSet<&str> = plain.iter().map(|start| start.problem.as_str()).collect();
-    let mut sources = Vec::new();
-    for stored in sample::correct_traces(prepared, store)? {
-        if !wanted.contains(stored.problem.as_str()) {
-            continue;
-        }
-        let Some(problem) = prepared.problems.problems.iter().find(|problem| problem.id == stored.problem) else {
-            continue;
-        };
-        sources.push(Source::of_stored(&stored, problem.verifier, &|tokens| prepared.tokenizer.decode(tokens)));
-    }
+    let problems = &prepared.problems.problems;
+    let verifiers: HashMap<&str, Verifier> = problems.iter().map(|one| (one.id.as_str(), one.verifier)).collect();
+    let source = |stored: StoredTrace| {
+        let verifier = *verifiers.get(stored.problem.as_str())?;
+        Some(Source::of_stored(&stored, verifier, &|tokens| prepared.tokenizer.decode(tokens)))
+    };
+    let sources = correct_traces_of(&plain, prepared, store)?.into_iter().filter_map(source).collect();
     Ok(Material { plain, sources })
 }
 
@@ -33,18 +33,19 @@ pub fn material(prepared: &Prepared, store: &Store) -> Result<Material> {
 /// # Errors
 /// As [`material`].
 pub fn lessons(prepared: &Prepared, store: &Store) -> Result<Vec<Trace>> {
-    let wanted: std::collections::HashSet<String> =
-        starts_in_band(prepared, store)?.iter().map(|start| start.problem.as_str().to_owned()).collect();
-    let traces = sample::correct_traces(prepared, store)?;
-    Ok(traces
-        .into_iter()
-        .filter(|stored| wanted.contains(stored.problem.as_str()))
-        .map(|stored| stored.trace)
-        .collect())
+    let plain = starts_in_band(prepared, store)?;
+    Ok(correct_traces_of(&plain, prepared, store)?.into_iter().map(|stored| stored.trace).collect())
+}
+
+fn correct_traces_of(starts: &[Start], prepared: &Prepared, store: &Store) -> Result<Vec<StoredTrace>> {
+    let wanted: HashSet<&str> = starts.iter().map(|start| start.problem.as_str()).collect();
+    let mut traces = sample::correct_traces(prepared, store)?;
+    traces.retain(|stored| wanted.contains(stored.problem.as_str()));
+    Ok(traces)
 }
 
 fn starts_in_band(prepared: &Prepared, store: &Store) -> Result<Vec<Start>> {
-    let starts = prepared.plain_starts(&prepared.problems.problems)?;
+    let starts = prepared.starts.clone();
     let Some(band) = prepared.plan.problems.band else { return Ok(starts) };
     let counts = sample::problem_counts(prepared, store)?;
     let all = starts.len();

@@ -24,8 +24,12 @@ pub struct Prepared {
     pub folder: RunFolder,
     /// Problems to learn.
     pub problems: ProblemSet,
+    /// The plain start of each, in their order.
+    pub starts: Vec<Start>,
     /// Problems that are only evaluated on; possibly none.
     pub held_out: Vec<Problem>,
+    /// The plain start of each, in their order.
+    pub held_out_starts: Vec<Start>,
     /// The model folder's tokenizer.
     pub tokenizer: TokenizerFile,
     /// The base policy's weights.
@@ -99,8 +103,9 @@ impl Prepared {
         let base = open_policy(&plan)?;
         tokenizer.check_vocabulary(base.config().vocab_size)?;
 
-        let longest = |problems| longest_prompt(&plan, &tokenizer, problems);
-        check_lengths(&plan, longest(&problems.problems)?, longest(&held_out)?, base.config().max_position_embeddings)?;
+        let starts = plain_starts(&plan, &tokenizer, &problems.problems)?;
+        let held_out_starts = plain_starts(&plan, &tokenizer, &held_out)?;
+        check_lengths(&plan, &starts, &held_out_starts, base.config().max_position_embeddings)?;
         let folder = RunFolder::open(&folder_of(&plan))?;
         let text = plan_text(&plan)?;
         let identity = Identity {
@@ -111,7 +116,7 @@ impl Prepared {
             held_out: short_hash(serde_json::to_string(&held_out)?.as_bytes()),
         };
         folder.claim(&identity, &text)?;
-        Ok(Prepared { plan, folder, problems, held_out, tokenizer, base })
+        Ok(Prepared { plan, folder, problems, starts, held_out, held_out_starts, tokenizer, base })
     }
 
     /// Opens the store and makes sure that problems and base policy are in it.
@@ -130,14 +135,6 @@ impl Prepared {
             parent: None,
         })?;
         Ok(store)
-    }
-
-    /// The plain starts of `problems`, in their order.
-    ///
-    /// # Errors
-    /// A template that is none, or a problem that has no tokens.
-    pub fn plain_starts(&self, problems: &[Problem]) -> Result<Vec<Start>> {
-        plain_starts(&self.plan, &self.tokenizer, problems)
     }
 
     /// Training problems, then held-out ones.
@@ -170,7 +167,7 @@ pub fn folder_of(plan: &Plan) -> PathBuf {
 ///
 /// # Errors
 /// What is wrong with the model folder.
-pub fn open_policy(plan: &Plan) -> Result<Policy> {
+fn open_policy(plan: &Plan) -> Result<Policy> {
     let mut options = PolicyOptions::default();
     options.optimizer.clip = plan.train.clip;
     Ok(Policy::open(&plan.policy.model, options)?)
@@ -220,6 +217,7 @@ pub fn short_hash(bytes: &[u8]) -> String {
     blake3::hash(bytes).to_hex()[..16].to_owned()
 }
 
+/// The plain starts of `problems`, in their order; a problem without tokens is refused.
 fn plain_starts(plan: &Plan, tokenizer: &TokenizerFile, problems: &[Problem]) -> Result<Vec<Start>> {
     let template = PromptTemplate::new(&plan.policy.template)?;
     let start = |problem: &Problem| {
@@ -234,14 +232,11 @@ fn plain_starts(plan: &Plan, tokenizer: &TokenizerFile, problems: &[Problem]) ->
     problems.iter().map(start).collect()
 }
 
-fn longest_prompt(plan: &Plan, tokenizer: &TokenizerFile, problems: &[Problem]) -> Result<usize> {
-    let starts = plain_starts(plan, tokenizer, problems)?;
-    Ok(starts.iter().map(|start| start.prompt.len()).max().unwrap_or(0))
-}
-
 /// Refuses limits that the policy has no positions for, which would else be found after hours of
 /// sampling. A prefix takes positions too, but how many is known only once it is cut.
-fn check_lengths(plan: &Plan, train: usize, held_out: usize, positions: usize) -> Result<()> {
+fn check_lengths(plan: &Plan, train: &[Start], held_out: &[Start], positions: usize) -> Result<()> {
+    let longest = |starts: &[Start]| starts.iter().map(|start| start.prompt.len()).max().unwrap_or(0);
+    let (train, held_out) = (longest(train), longest(held_out));
     let uses = [
         ("collect", plan.collect.max_tokens, train),
         ("train", plan.train.max_tokens, train),

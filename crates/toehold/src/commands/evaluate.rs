@@ -130,7 +130,7 @@ fn measure_both(prepared: &Prepared, output: &Output) -> Result<Measured> {
         Ok(())
     };
 
-    let mut base = prepare::open_policy(&prepared.plan)?;
+    let mut base = prepared.base.fork();
     let before = measure(prepared, &mut base, &sources, &mut tick)?;
     let mut trained = base;
     toehold_rollout::Learner::restore(&mut trained, &checkpoint)?;
@@ -164,11 +164,11 @@ fn measure(
         Ok(SetMeasurement { count, pass_at_k })
     };
     tick("training problems")?;
-    let train = set(first(prepared.plain_starts(&prepared.problems.problems)?, settings.train_problems), policy)?;
+    let train = set(first(prepared.starts.clone(), settings.train_problems), policy)?;
     tick("held-out problems")?;
     let held_out = match prepared.held_out.is_empty() {
         true => None,
-        false => Some(set(first(prepared.plain_starts(&prepared.held_out)?, settings.held_out_problems), policy)?),
+        false => Some(set(first(prepared.held_out_starts.clone(), settings.held_out_problems), policy)?),
     };
     let mut sweep = Vec::new();
     let sweep_plan = CountPlan { samples: settings.curve_samples, ..plan.clone() };

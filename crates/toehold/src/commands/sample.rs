@@ -39,7 +39,6 @@ pub fn run(args: &SampleArgs, output: &Output) -> Result<()> {
 /// A full disk, a policy that cannot sample, or Ctrl-C.
 pub fn execute(prepared: &mut Prepared, output: &Output) -> Result<()> {
     let mut store = prepared.store()?;
-    let starts = prepared.plain_starts(&prepared.problems.problems)?;
     let settings = &prepared.plan.collect;
     let campaign = Campaign {
         seed: prepared.plan.run.seed,
@@ -48,12 +47,12 @@ pub fn execute(prepared: &mut Prepared, output: &Output) -> Result<()> {
         amount: amount(settings),
         in_flight: settings.in_flight,
     };
-    let problems = prepared.problems.problems.clone();
-    let tokenizer = prepared.tokenizer.clone();
-    let judge = collect::TextJudge::new(&problems, &tokenizer);
+    // Not `prepared.judge`, which would lend out the policy that samples, too.
+    let judge = collect::TextJudge::new(&prepared.problems.problems, &prepared.tokenizer);
+    let starts = &prepared.starts;
 
     let mut bar = Progress::start(output, "sample", Some(starts.len() as u64), "problems");
-    let summary = collect::collect(&mut store, &mut prepared.base, &judge, &starts, &campaign, &mut |at| {
+    let summary = collect::collect(&mut store, &mut prepared.base, &judge, starts, &campaign, &mut |at| {
         let rate = at.tokens_sampled as f64 / bar.elapsed().as_secs_f64().max(1e-3);
         bar.set(
             at.finished as u64,
@@ -116,9 +115,8 @@ pub fn collection(prepared: &Prepared, store: &Store) -> Result<Option<CampaignC
 /// When the store cannot be read.
 pub fn problem_counts(prepared: &Prepared, store: &Store) -> Result<BTreeMap<String, SuccessCount>> {
     let counts = store.counts(&prepared.base.version(), Some(prepared.plan.run.seed))?;
-    let starts = prepared.plain_starts(&prepared.problems.problems)?;
     let count = |start: &toehold_rollout::Start| counts.get(&start.id).map(|count| count.success).unwrap_or_default();
-    Ok(starts.iter().map(|start| (start.problem.as_str().to_owned(), count(start))).collect())
+    Ok(prepared.starts.iter().map(|start| (start.problem.as_str().to_owned(), count(start))).collect())
 }
 
 /// Problems and their attempts by band of success.

@@ -109,7 +109,7 @@ fn train(
     listener: &mut Telling<'_>,
 ) -> Result<Option<Summary>> {
     let plan = &prepared.plan;
-    let mut policy = prepare::open_policy(plan)?;
+    let mut policy = prepared.base.fork();
     let mut spent = charged_collection(prepared, store)?;
     if let (Some(sft), None) = (&plan.sft, newest) {
         let lessons = material::lessons(prepared, store)?;
@@ -141,10 +141,9 @@ fn train(
 fn train_plan(prepared: &Prepared, spent: Compute) -> Result<TrainPlan> {
     let plan = &prepared.plan;
     let evaluate = &plan.evaluate;
-    let mut sets =
-        vec![("train".to_owned(), first(prepared.plain_starts(&prepared.problems.problems)?, evaluate.train_problems))];
+    let mut sets = vec![("train".to_owned(), first(prepared.starts.clone(), evaluate.train_problems))];
     if !prepared.held_out.is_empty() {
-        let starts = prepared.plain_starts(&prepared.held_out)?;
+        let starts = prepared.held_out_starts.clone();
         sets.push(("held_out".to_owned(), first(starts, evaluate.held_out_problems)));
     }
     Ok(TrainPlan {
