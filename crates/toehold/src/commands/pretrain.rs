@@ -81,8 +81,8 @@ pub fn make(spec: &BaseSpec, out: &std::path::Path, output: &Output) -> Result<(
 }
 
 impl BaseFamily {
-    /// The recipe of this base. That of the chain with two methods is calibrated (`docs/log.md`); the
-    /// other two only work.
+    /// The recipe of this base. Those of the two chains are calibrated (`docs/log.md`); that of countdown
+    /// only works.
     pub fn spec(self, seed: u64, careful: f64) -> BaseSpec {
         let phases = match self {
             BaseFamily::Chain => vec![
@@ -90,8 +90,8 @@ impl BaseFamily {
                 Phase { family: chain(2, (3, 7), careful, 0.02, Methods::Two), steps: 100, rate: 1e-3 },
             ],
             BaseFamily::ChainOneMethod => vec![
-                Phase { family: chain(1, (1, 9), 1.0, 0.02, Methods::One), steps: 500, rate: 3e-3 },
-                Phase { family: chain(1, (3, 9), 1.0, 0.73, Methods::One), steps: 100, rate: 1e-3 },
+                Phase { family: chain(1, (1, 9), 1.0, 0.02, Methods::One), steps: 1000, rate: 3e-3 },
+                Phase { family: chain(1, (3, 9), 1.0, 0.76, Methods::One), steps: 200, rate: 1e-3 },
             ],
             BaseFamily::Countdown => {
                 vec![Phase { family: Family::Countdown(Countdown::default()), steps: 800, rate: 3e-3 }]
