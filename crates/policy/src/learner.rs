@@ -1,29 +1,34 @@
 //! From traces and coefficients to gradients.
 //!
-//! Traces are sorted by length and put together to micro-batches under a token budget. A micro-batch goes
-//! forward once; its logits come to the host, where log-probabilities and entropies are made of them for
-//! the objective, and `∂loss/∂logits = coefficient · (one-hot − p)` goes back. So the graph never holds a
-//! softmax over the vocabulary, and no objective is ever differentiated.
+//! Traces are laid over each other in tries, so that what they share is computed once, and cut into
+//! micro-batches under a budget of rows. A micro-batch goes forward once; the scores of its completion
+//! tokens are shown to the objective, and the coefficients that come back go the way back.
 //!
 //! Micro-batches are computed on several threads at once, but planned and added up in one order that
 //! does not depend on their number: the same inputs give the same bits.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
+
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
-use toehold_rollout::{LearnError, ScoreError, TokenScores, Trace};
+use toehold_rollout::{LearnError, ScoreError, TokenId, TokenScores, Trace};
 
 use crate::ModelConfig;
-use crate::host::{Kept, Trainer, log_sum, probabilities};
+use crate::host::{self, Angles, Engine, Going, Trainer, Workspace};
 use crate::model::Decoder;
+use crate::outputs::{Outputs, PickScores};
+use crate::trie::{self, Sharing, Trie};
 
 /// Which implementation learns. Their gradients differ by rounding only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Implementation {
-    /// Loops over the host's own slices: several times faster on small models.
+    /// Loops over the host's own slices: several times faster.
     #[default]
     Host,
-    /// The graph of tensors, differentiated by the tensor library: the reference.
+    /// The graph of tensors, differentiated by the tensor library: the reference. It shares nothing
+    /// between traces.
     Graph,
 }
 
@@ -37,62 +42,97 @@ pub(crate) enum Model {
     Graph(Box<Decoder>),
 }
 
-/// Sequences one after the other, and the rows whose logits are wanted.
+/// Traces laid over each other, and their completion tokens.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Batch {
-    pub(crate) tokens: Vec<u32>,
-    /// Tokens of each sequence; their sum is that of `tokens`.
-    pub(crate) lengths: Vec<usize>,
-    /// Indices into `tokens`.
-    pub(crate) picks: Vec<usize>,
+    pub(crate) trie: Trie,
+    pub(crate) outputs: Outputs,
 }
 
-impl Batch {
-    /// Each token's place in its own sequence.
-    pub(crate) fn positions(&self) -> impl Iterator<Item = usize> {
-        self.lengths.iter().flat_map(|&length| 0..length)
-    }
+/// How traces are put together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Packing {
+    /// Rows of one micro-batch.
+    pub(crate) rows: usize,
+    pub(crate) sharing: Sharing,
+    pub(crate) threads: usize,
 }
+
+/// Memory that is kept from call to call, so that no fresh page is touched for a temporary.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    workspaces: Vec<Workspace>,
+    gradients: Vec<GradientSums>,
+}
+
+/// Micro-batches that a call is cut into at least, if they are not too small: work for so many threads.
+const PIECES: usize = 8;
+/// Rows below which a micro-batch is not worth its fixed cost.
+const SMALL: usize = 512;
 
 /// Adds the gradient of `Σ coefficient · log π` to `sums`; on an error `sums` may hold a part of it.
 pub(crate) fn accumulate(
     model: &Model,
     traces: &[&Trace],
     coefficients: &mut dyn FnMut(usize, &TokenScores) -> Vec<f32>,
-    budget: usize,
-    threads: usize,
+    packing: Packing,
+    memory: &mut Memory,
     sums: &mut GradientSums,
 ) -> Result<(), LearnError> {
-    let plan = plan(traces, budget);
-    for wave in plan.chunks(threads.max(1)) {
-        let forwards = on_threads(wave.iter(), |members| Forward::new(model, traces, members));
-        let mut weighed = Vec::new();
-        for (members, forward) in wave.iter().zip(forwards) {
-            let scores = forward.scores(traces, members);
-            let mut given = Vec::new();
-            for (&index, scores) in members.iter().zip(&scores) {
-                let asked = coefficients(index, scores);
-                if asked.len() != scores.current.len() {
-                    let (tokens, coefficients) = (scores.current.len(), asked.len());
-                    return Err(LearnError::CoefficientCount { index, tokens, coefficients });
-                }
-                given.extend(asked);
-            }
-            // With nothing to learn from, the way back would only add zeros.
-            if given.iter().any(|&coefficient| coefficient != 0.0) {
-                weighed.push((forward, given));
+    let plan = Plan::new(traces, packing);
+    let angles = model.angles(plan.longest());
+    let threads = packing.threads.clamp(1, plan.batches.len().max(1));
+    std::thread::scope(|scope| {
+        let (report, reports) = mpsc::channel();
+        let mut orders = Vec::new();
+        for worker in 0..threads {
+            let (order, given) = mpsc::channel();
+            orders.push(order);
+            let workspace = memory.workspaces.pop().unwrap_or_default();
+            let (plan, angles, report) = (&plan, &angles, report.clone());
+            scope.spawn(move || {
+                let workspace = work(model, plan, angles, workspace, worker, &given, &report);
+                let _ = report.send((worker, Report::Left(Box::new(workspace))));
+            });
+        }
+        drop(report);
+        let result = direct(&plan, &orders, &reports, coefficients, memory, sums);
+        // Without orders the workers leave, and hand back their memory.
+        drop(orders);
+        for (_, left) in reports {
+            if let Report::Left(workspace) = left {
+                memory.workspaces.push(*workspace);
             }
         }
-        let gradients = on_threads(weighed.into_iter(), |(forward, given)| forward.backward(model, &given));
-        for gradients in gradients {
-            for (sum, gradient) in sums.iter_mut().zip(gradients) {
-                for (sum, value) in sum.iter_mut().zip(gradient) {
-                    *sum += value;
+        result
+    })
+}
+
+/// Scores of traces that were checked to fit the model; in their order.
+pub(crate) fn score(engine: &Engine, traces: &[&Trace], packing: Packing, memory: &mut Memory) -> Vec<TokenScores> {
+    let plan = Plan::new(traces, packing);
+    let angles = Angles::new(engine.config(), plan.longest());
+    let next = AtomicUsize::new(0);
+    let scores = Mutex::new(vec![TokenScores::default(); traces.len()]);
+    let workspaces = Mutex::new(&mut memory.workspaces);
+    std::thread::scope(|scope| {
+        for _ in 0..packing.threads.clamp(1, plan.batches.len().max(1)) {
+            scope.spawn(|| {
+                let lock = || workspaces.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut workspace = lock().pop().unwrap_or_default();
+                while let Some(members) = plan.batches.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let found;
+                    (found, workspace) = host::score(engine, plan.batch(members), &angles, workspace);
+                    let mut scores = scores.lock().unwrap_or_else(PoisonError::into_inner);
+                    for (&member, found) in members.iter().zip(plan.by_trace(members, &found)) {
+                        scores[member] = found;
+                    }
                 }
-            }
+                lock().push(workspace);
+            });
         }
-    }
-    Ok(())
+    });
+    scores.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether every trace can be read by the model.
@@ -114,119 +154,274 @@ pub(crate) fn check(config: &ModelConfig, traces: &[&Trace]) -> Result<(), Score
     Ok(())
 }
 
-/// Groups the traces' indices: longest first, so that neighbours are about as long, and so many to a
-/// group that it fills at most `budget` positions (one trace at least).
-fn plan(traces: &[&Trace], budget: usize) -> Vec<Vec<usize>> {
-    let mut order: Vec<usize> = (0..traces.len()).collect();
-    order.sort_by_key(|&index| (std::cmp::Reverse(length(traces[index])), index));
-    let mut plan: Vec<Vec<usize>> = Vec::new();
-    for index in order {
-        match plan.last_mut() {
-            Some(group) if (group.len() + 1) * length(traces[group[0]]) <= budget => group.push(index),
-            _ => plan.push(vec![index]),
-        }
+/// What goes into which micro-batch.
+struct Plan<'a> {
+    /// By trace: every token but the last of the completion, which predicts nothing.
+    inputs: Vec<Vec<TokenId>>,
+    traces: &'a [&'a Trace],
+    /// Indices of the traces of each micro-batch.
+    batches: Vec<Vec<usize>>,
+    sharing: Sharing,
+}
+
+impl<'a> Plan<'a> {
+    fn new(traces: &'a [&'a Trace], packing: Packing) -> Plan<'a> {
+        let input = |trace: &&Trace| all_tokens(trace).take((length(trace) - 1).max(1)).collect();
+        let inputs: Vec<Vec<TokenId>> = traces.iter().map(input).collect();
+        let views: Vec<&[TokenId]> = inputs.iter().map(Vec::as_slice).collect();
+        let order = trie::order(&views);
+        let all = trie::runs(&views, &order, usize::MAX, packing.sharing);
+        let total: usize = all.iter().map(|run| rows(&views, run, packing.sharing)).sum();
+        let budget = (total / PIECES).max(SMALL).min(packing.rows.max(1));
+        let batches = trie::runs(&views, &order, budget, packing.sharing);
+        Plan { traces, batches, sharing: packing.sharing, inputs }
     }
-    plan
-}
 
-/// One micro-batch after its way forward.
-struct Forward {
-    way: Way,
-    /// `[rows, vocabulary]`
-    logits: Vec<f32>,
-    rows: Vec<Pick>,
-    vocabulary: usize,
-}
+    fn longest(&self) -> usize {
+        self.inputs.iter().map(Vec::len).max().unwrap_or(0)
+    }
 
-/// What an implementation needs for the way back.
-enum Way {
-    Host(Box<Kept>),
-    Graph(Box<Tensor<2>>),
-}
-
-/// One completion token of a micro-batch.
-struct Pick {
-    target: usize,
-    log_sum: f32,
-    entropy: f32,
-}
-
-impl Forward {
-    fn new(model: &Model, traces: &[&Trace], members: &[usize]) -> Forward {
-        let mut batch = Batch::default();
-        let mut rows = Vec::new();
-        for &index in members {
-            let trace = traces[index];
-            let start = batch.tokens.len();
+    fn batch(&self, members: &[usize]) -> Batch {
+        let sequences: Vec<&[TokenId]> = members.iter().map(|&member| self.inputs[member].as_slice()).collect();
+        let trie = Trie::new(&sequences, self.sharing);
+        let mut picks = Vec::new();
+        for (sequence, &member) in members.iter().enumerate() {
+            let trace = self.traces[member];
             let given = trace.prompt.len() + trace.prefix.len();
-            // The last token predicts nothing, so it is not fed; a prompt alone still is a sequence.
-            let inputs = (length(trace) - 1).max(1);
-            batch.tokens.extend(all_tokens(trace).take(inputs));
-            batch.lengths.push(inputs);
-            for (i, &token) in trace.completion.tokens.iter().enumerate() {
-                batch.picks.push(start + given - 1 + i);
-                rows.push(Pick { target: token as usize, log_sum: 0.0, entropy: 0.0 });
-            }
+            // The row of the last given token predicts the first of the completion.
+            let rows = trie.rows(sequence);
+            picks.extend(rows[given - 1..].iter().copied().zip(trace.completion.tokens.iter().copied()));
         }
-        let (way, logits) = match model {
-            Model::Host(trainer) => {
-                let (kept, logits) = trainer.forward(batch);
-                (Way::Host(Box::new(kept)), logits)
-            }
-            Model::Graph(decoder) => {
-                let logits = decoder.forward(&batch);
-                let values = logits.to_data().try_into_vec().expect("the graph is computed in f32");
-                (Way::Graph(Box::new(logits)), values)
-            }
-        };
-        let vocabulary = logits.len().checked_div(rows.len()).unwrap_or(1);
-        let mut scratch = vec![0.0; vocabulary];
-        for (row, logits) in rows.iter_mut().zip(logits.chunks_exact(vocabulary)) {
-            let sum = log_sum(logits, &mut scratch);
-            (row.log_sum, row.entropy) = (sum.log_sum, sum.entropy);
-        }
-        Forward { way, logits, rows, vocabulary }
+        Batch { outputs: Outputs::new(&picks), trie }
     }
 
-    fn scores(&self, traces: &[&Trace], members: &[usize]) -> Vec<TokenScores> {
-        let mut rows = self.rows.iter().zip(self.logits.chunks_exact(self.vocabulary));
-        let mut one = |&index: &usize| {
-            let (mut current, mut entropy) = (Vec::new(), Vec::new());
-            for (row, logits) in rows.by_ref().take(traces[index].completion.tokens.len()) {
-                current.push(logits[row.target] - row.log_sum);
-                entropy.push(row.entropy);
+    /// The scores of a micro-batch, by trace.
+    fn by_trace(&self, members: &[usize], scores: &PickScores) -> Vec<TokenScores> {
+        let mut start = 0;
+        let mut one = |&member: &usize| {
+            let range = start..start + self.traces[member].completion.tokens.len();
+            start = range.end;
+            TokenScores {
+                current: scores.current[range.clone()].to_vec(),
+                entropy: Some(scores.entropy[range].to_vec()),
             }
-            TokenScores { current, entropy: Some(entropy) }
         };
         members.iter().map(&mut one).collect()
     }
+}
 
-    fn backward(self, model: &Model, coefficients: &[f32]) -> GradientSums {
-        let mut slopes = self.logits;
-        for ((slopes, row), &coefficient) in slopes.chunks_exact_mut(self.vocabulary).zip(&self.rows).zip(coefficients)
-        {
-            probabilities(slopes, row.log_sum, -coefficient);
-            slopes[row.target] += coefficient;
-        }
-        match (self.way, model) {
-            (Way::Host(kept), Model::Host(trainer)) => trainer.backward(*kept, &slopes),
-            (Way::Graph(logits), Model::Graph(decoder)) => decoder.backward(*logits, slopes),
-            _ => unreachable!("a micro-batch goes back the way it came"),
+/// Rows that a run takes.
+fn rows(sequences: &[&[TokenId]], run: &[usize], sharing: Sharing) -> usize {
+    let first = run.first().map_or(0, |&first| sequences[first].len());
+    let more = run.windows(2).map(|pair| {
+        let (before, this) = (sequences[pair[0]], sequences[pair[1]]);
+        this.len() - if sharing == Sharing::Shared { trie::common(before, this) } else { 0 }
+    });
+    first + more.sum::<usize>()
+}
+
+/// What a worker is told.
+enum Order {
+    /// Take this micro-batch forward; the gradient, all zeros, is for its way back.
+    Forward(usize, GradientSums),
+    /// Take it back; none where there is nothing to learn.
+    Backward(Option<Vec<f32>>),
+}
+
+/// What a worker tells.
+enum Report {
+    Ready,
+    Scores(usize, PickScores),
+    /// A micro-batch's gradient, or an unused one.
+    Gradient(usize, GradientSums, Learnt),
+    /// The worker is leaving.
+    Left(Box<Workspace>),
+    /// The worker has panicked; the scope passes that on.
+    Lost,
+}
+
+/// Tells the director when its worker panics: the others would wait for it forever.
+struct Alarm<'a>(usize, &'a mpsc::Sender<(usize, Report)>);
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let _ = self.1.send((self.0, Report::Lost));
         }
     }
 }
 
-/// Runs `task` on every item, each on a thread of its own; in the order of the items.
-fn on_threads<I: Send, O: Send>(items: impl ExactSizeIterator<Item = I>, task: impl Fn(I) -> O + Sync) -> Vec<O> {
-    if items.len() == 1 {
-        return items.map(task).collect();
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Learnt {
+    Something,
+    Nothing,
+}
+
+/// One worker: takes micro-batches forward and back until there are no more orders.
+fn work(
+    model: &Model,
+    plan: &Plan<'_>,
+    angles: &Angles,
+    mut workspace: Workspace,
+    worker: usize,
+    orders: &mpsc::Receiver<Order>,
+    report: &mpsc::Sender<(usize, Report)>,
+) -> Workspace {
+    let _alarm = Alarm(worker, report);
+    // A channel that is closed means that the director has given up: there is nobody to tell.
+    let _ = report.send((worker, Report::Ready));
+    while let Ok(Order::Forward(number, mut gradient)) = orders.recv() {
+        let (going, scores) = model.forward(plan.batch(&plan.batches[number]), angles, workspace);
+        let _ = report.send((worker, Report::Scores(number, scores)));
+        let learnt = match orders.recv() {
+            Ok(Order::Backward(Some(coefficients))) => {
+                workspace = model.backward(going, &coefficients, angles, &mut gradient);
+                Learnt::Something
+            }
+            _ => {
+                workspace = going.into_workspace();
+                Learnt::Nothing
+            }
+        };
+        let _ = report.send((worker, Report::Gradient(number, gradient, learnt)));
+        let _ = report.send((worker, Report::Ready));
     }
-    let task = &task;
-    std::thread::scope(|scope| {
-        let handles: Vec<_> = items.map(|item| scope.spawn(move || task(item))).collect();
-        let joined = handles.into_iter().map(|handle| handle.join());
-        joined.map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
-    })
+    workspace
+}
+
+/// Hands out the micro-batches, asks for coefficients, and adds the gradients in the order of the plan.
+fn direct(
+    plan: &Plan<'_>,
+    orders: &[mpsc::Sender<Order>],
+    reports: &mpsc::Receiver<(usize, Report)>,
+    coefficients: &mut dyn FnMut(usize, &TokenScores) -> Vec<f32>,
+    memory: &mut Memory,
+    sums: &mut GradientSums,
+) -> Result<(), LearnError> {
+    let (mut next, mut added, mut idle) = (0, 0, Vec::new());
+    let mut finished: Vec<Option<(GradientSums, Learnt)>> = plan.batches.iter().map(|_| None).collect();
+    while added < plan.batches.len() {
+        let Ok((worker, report)) = reports.recv() else { return Ok(()) };
+        match report {
+            Report::Lost => return Ok(()),
+            Report::Ready => idle.push(worker),
+            Report::Left(workspace) => memory.workspaces.push(*workspace),
+            Report::Scores(number, scores) => {
+                let given = ask(plan, number, &scores, coefficients)?;
+                let _ = orders[worker].send(Order::Backward(given));
+            }
+            Report::Gradient(number, gradient, learnt) => finished[number] = Some((gradient, learnt)),
+        }
+        while let Some((mut gradient, learnt)) = finished.get_mut(added).and_then(Option::take) {
+            if learnt == Learnt::Something {
+                for (sum, gradient) in sums.iter_mut().zip(&mut gradient) {
+                    for (sum, value) in sum.iter_mut().zip(gradient) {
+                        *sum += *value;
+                        *value = 0.0;
+                    }
+                }
+            }
+            memory.gradients.push(gradient);
+            added += 1;
+        }
+        // Nobody runs far ahead of the slowest: every micro-batch on its way holds a gradient.
+        while next < plan.batches.len() && next < added + 2 * orders.len() {
+            let Some(worker) = idle.pop() else { break };
+            let zeros = || sums.iter().map(|sum| vec![0.0; sum.len()]).collect();
+            let gradient = memory.gradients.pop().unwrap_or_else(zeros);
+            let _ = orders[worker].send(Order::Forward(next, gradient));
+            next += 1;
+        }
+    }
+    Ok(())
+}
+
+/// The coefficients of a micro-batch by pick; none where all are zero.
+fn ask(
+    plan: &Plan<'_>,
+    number: usize,
+    scores: &PickScores,
+    coefficients: &mut dyn FnMut(usize, &TokenScores) -> Vec<f32>,
+) -> Result<Option<Vec<f32>>, LearnError> {
+    let members = &plan.batches[number];
+    let mut given = Vec::with_capacity(scores.current.len());
+    for (&index, scores) in members.iter().zip(plan.by_trace(members, scores)) {
+        let asked = coefficients(index, &scores);
+        if asked.len() != scores.current.len() {
+            let (tokens, coefficients) = (scores.current.len(), asked.len());
+            return Err(LearnError::CoefficientCount { index, tokens, coefficients });
+        }
+        given.extend(asked);
+    }
+    Ok(given.iter().any(|&coefficient| coefficient != 0.0).then_some(given))
+}
+
+/// Held from a graph's first operation to the end of its way back. burn 0.22 keeps all graphs of a process
+/// in one place, and a way back on one thread can lose a gradient on another (its issue 5573) or wait
+/// for it forever.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// A micro-batch between its way forward and its way back.
+enum OnItsWay {
+    Host(Box<Going>),
+    Graph {
+        batch: Batch,
+        logits: Box<Tensor<2>>,
+        values: Vec<f32>,
+        log_sums: Vec<f32>,
+        workspace: Workspace,
+        alone: MutexGuard<'static, ()>,
+    },
+}
+
+impl OnItsWay {
+    fn into_workspace(self) -> Workspace {
+        match self {
+            OnItsWay::Host(going) => going.into_workspace(),
+            OnItsWay::Graph { workspace, .. } => workspace,
+        }
+    }
+}
+
+impl Model {
+    fn angles(&self, positions: usize) -> Angles {
+        match self {
+            Model::Host(trainer) => Angles::new(trainer.config(), positions),
+            Model::Graph(decoder) => Angles::new(decoder.config(), positions),
+        }
+    }
+
+    fn forward(&self, batch: Batch, angles: &Angles, workspace: Workspace) -> (OnItsWay, PickScores) {
+        match self {
+            Model::Host(trainer) => {
+                let (going, scores) = trainer.forward(batch, angles, workspace);
+                (OnItsWay::Host(Box::new(going)), scores)
+            }
+            Model::Graph(decoder) => {
+                let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+                let logits = Box::new(decoder.forward(&batch));
+                let values: Vec<f32> = logits.to_data().try_into_vec().expect("the graph is computed in f32");
+                let (mut scores, mut log_sums) = (batch.outputs.unread(), vec![0.0; batch.outputs.rows.len()]);
+                batch.outputs.read(0..log_sums.len(), &values, &mut log_sums, &mut scores);
+                (OnItsWay::Graph { batch, logits, values, log_sums, workspace, alone }, scores)
+            }
+        }
+    }
+
+    fn backward(&self, going: OnItsWay, coefficients: &[f32], angles: &Angles, sums: &mut GradientSums) -> Workspace {
+        match (going, self) {
+            (OnItsWay::Host(going), Model::Host(trainer)) => trainer.backward(*going, coefficients, angles, sums),
+            (OnItsWay::Graph { batch, logits, mut values, log_sums, workspace, alone }, Model::Graph(decoder)) => {
+                batch.outputs.slopes(0..log_sums.len(), &mut values, &log_sums, coefficients);
+                for (sum, gradient) in sums.iter_mut().zip(decoder.backward(*logits, values)) {
+                    sum.copy_from_slice(&gradient);
+                }
+                drop(alone);
+                workspace
+            }
+            _ => unreachable!("a micro-batch goes back the way it came"),
+        }
+    }
 }
 
 fn length(trace: &Trace) -> usize {

@@ -15,12 +15,16 @@ mod host;
 mod learner;
 mod model;
 mod optimizer;
+mod outputs;
 mod policy;
+mod trie;
 mod weights;
 
 pub use checkpoint::{OpenPolicyError, ReadWeightsError, WriteWeightsError};
 pub use config::{ConfigError, ModelConfig, ShapeError};
+pub use host::Activations;
 pub use learner::Implementation;
 pub use optimizer::AdamW;
 pub use policy::{Policy, PolicyOptions};
+pub use trie::Sharing;
 pub use weights::{NamedTensor, Weights};

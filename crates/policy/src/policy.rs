@@ -12,11 +12,11 @@ use toehold_rollout::{
 
 use crate::checkpoint::{self, Note, OpenPolicyError, ReadWeightsError, WriteWeightsError};
 use crate::config::ShapeError;
-use crate::host::{self, Engine, Trainer};
-use crate::learner::{self, GradientSums, Implementation, Model};
+use crate::host::{self, Activations, Engine, Trainer};
+use crate::learner::{self, GradientSums, Implementation, Memory, Model, Packing};
 use crate::model::Decoder;
 use crate::optimizer::{AdamW, OptimizerState, zeros_like};
-use crate::{ModelConfig, Weights};
+use crate::{ModelConfig, Sharing, Weights};
 
 /// How a policy computes; nothing here changes what its weights mean.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,8 +27,15 @@ pub struct PolicyOptions {
     pub optimizer: AdamW,
     /// Which implementation learns.
     pub implementation: Implementation,
-    /// Positions of one micro-batch while learning; memory grows with it.
+    /// Tokens of one micro-batch while learning, those that traces share counted once.
     pub micro_batch_tokens: usize,
+    /// Memory for the activations of all micro-batches that are learnt at the same time, in bytes: where it
+    /// does not suffice for `micro_batch_tokens`, they are made smaller. A single trace is never cut.
+    pub activation_bytes: u64,
+    /// What stays of the way forward for the way back.
+    pub activations: Activations,
+    /// Whether what prompts, prefixes and completions have in common is computed once.
+    pub sharing: Sharing,
     /// Sequences that are decoded at the same time; memory for keys and values grows with it.
     pub sequences: usize,
 }
@@ -40,6 +47,9 @@ impl Default for PolicyOptions {
             optimizer: AdamW::default(),
             implementation: Implementation::default(),
             micro_batch_tokens: 2048,
+            activation_bytes: 4 << 30,
+            activations: Activations::default(),
+            sharing: Sharing::default(),
             sequences: 256,
         }
     }
@@ -61,6 +71,7 @@ pub struct Policy {
     /// Made from the current weights when they are first needed after a step.
     current: Option<Arc<Engine>>,
     model: Option<Model>,
+    memory: Memory,
 }
 
 impl Policy {
@@ -134,6 +145,7 @@ impl Policy {
             version: weights.version(),
             current: Some(published.clone()),
             model: None,
+            memory: Memory::default(),
             config,
             options,
             weights,
@@ -144,6 +156,18 @@ impl Policy {
     fn threads(&self) -> usize {
         let machine = || std::thread::available_parallelism().map_or(1, usize::from);
         self.options.threads.unwrap_or_else(machine).max(1)
+    }
+
+    fn packing(&self) -> Packing {
+        let PolicyOptions { micro_batch_tokens, activation_bytes, activations, implementation, .. } = self.options;
+        let (threads, sharing) = match implementation {
+            Implementation::Host => (self.threads(), self.options.sharing),
+            // The tensor library has threads of its own, and its graphs must not meet.
+            Implementation::Graph => (1, Sharing::Separate),
+        };
+        let row = host::bytes_per_row(&self.config, activations) * threads as u64;
+        let rows = usize::try_from(activation_bytes / row).unwrap_or(usize::MAX);
+        Packing { rows: micro_batch_tokens.min(rows), sharing, threads }
     }
 
     /// The packed current weights.
@@ -176,7 +200,8 @@ impl Sampler for Policy {
 impl Scorer for Policy {
     fn score(&mut self, traces: &[&Trace]) -> Result<Vec<TokenScores>, ScoreError> {
         learner::check(&self.config, traces)?;
-        Ok(host::score(&self.engine(), traces, self.threads()))
+        let (engine, packing) = (self.engine(), self.packing());
+        Ok(learner::score(&engine, traces, packing, &mut self.memory))
     }
 }
 
@@ -188,17 +213,18 @@ impl Learner for Policy {
         coefficients: &mut dyn FnMut(usize, &TokenScores) -> Vec<f32>,
     ) -> Result<(), LearnError> {
         learner::check(&self.config, traces)?;
-        let (budget, threads) = (self.options.micro_batch_tokens, self.threads());
-        let engine = self.engine();
+        let (engine, packing) = (self.engine(), self.packing());
         let make = || match self.options.implementation {
-            Implementation::Host => Model::Host(Box::new(Trainer::new(engine, &self.weights))),
+            Implementation::Host => {
+                Model::Host(Box::new(Trainer::new(engine, &self.weights, self.options.activations)))
+            }
             Implementation::Graph => {
                 let device = Device::flex().autodiff();
                 Model::Graph(Box::new(Decoder::new(&self.config, &self.weights, &device)))
             }
         };
         let model = self.model.get_or_insert_with(make);
-        let result = learner::accumulate(model, traces, coefficients, budget, threads, &mut self.gradient);
+        let result = learner::accumulate(model, traces, coefficients, packing, &mut self.memory, &mut self.gradient);
         if result.is_err() {
             self.clear_gradient();
         }

@@ -1,13 +1,27 @@
-//! Causal grouped-query attention over whole sequences, and the way back through it.
+//! Grouped-query attention over a trie, and the way back through it.
 //!
-//! The weights of one head's attention are computed anew on the way back rather than kept: that is one
-//! product more, and memory stays linear in the length but for one head of one sequence.
+//! A token looks at its ancestors and itself. As the rows below a node follow it, a block of a node's
+//! keys meets everything that may look at it in one product: a shared part is read once for all
+//! sequences below it. What a row has summed so far is merged with each further block by the largest
+//! score seen (`o = Σ e^{s−m} v`, rescaled when `m` grows), so no row of scores is ever stored whole:
+//! memory is linear in the number of tokens. On the way back the scores of a block are computed anew.
+//!
+//! A row's blocks begin where nodes do, so its rounding depends on how the trie was cut; the order of the
+//! sums is otherwise fixed.
 
 use crate::ModelConfig;
-use crate::host::kernels::{combine, combine_column, softmax, vector_pad};
+use crate::host::kernels::{merge_softmax, vector_pad};
+use crate::host::matrix::Into;
 use crate::host::slopes;
+use crate::host::tile::{Left, Right, Sizes, product};
+use crate::trie::Trie;
+
+/// Keys of one block, and rows that meet it at a time: a block of scores stays in the nearest cache.
+const KEYS: usize = 64;
+const ROWS: usize = 64;
 
 /// Widths of the heads.
+#[derive(Debug)]
 pub(super) struct Attention {
     dim: usize,
     /// `dim` with zeros up to whole vectors.
@@ -16,14 +30,43 @@ pub(super) struct Attention {
     per_group: usize,
 }
 
-/// Keys and values of one head of one sequence.
-#[derive(Default)]
-struct Side {
-    length: usize,
-    /// `[position, dimension]`, filled up with zeros.
+/// Memory of one call, reused.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    keys: Block,
+    values: Block,
+    queries: Vec<f32>,
+    d_outs: Vec<f32>,
+    /// `[row, padded]`: the sums of one head.
+    sums: Vec<f32>,
+    /// By row: the largest score so far and the sum of the weights.
+    largest: Vec<f32>,
+    total: Vec<f32>,
+    /// By row: `Σ d_out · out`.
+    along: Vec<f32>,
+    scores: Vec<f32>,
+    d_scores: Vec<f32>,
+    d_keys: Vec<f32>,
+    d_values: Vec<f32>,
+}
+
+/// One head's numbers of a block of tokens, both ways round, filled up with zeros.
+#[derive(Debug, Default)]
+struct Block {
+    /// `[token, padded]`
     rows: Vec<f32>,
-    /// `[dimension, position]`, filled up with zeros.
+    /// `[dimension, KEYS]`
     columns: Vec<f32>,
+}
+
+/// A block of keys and where it stands.
+#[derive(Clone, Copy)]
+struct Span {
+    /// Rows of the keys.
+    start: usize,
+    end: usize,
+    /// The end of the rows that may look at all of them.
+    below: usize,
 }
 
 impl Attention {
@@ -37,86 +80,136 @@ impl Attention {
     }
 
     /// `turned: [rows, queries | keys]`, `raw: [rows, queries | keys | values]`, `out: [rows, queries]`;
-    /// the rows of each sequence follow each other.
-    pub(super) fn forward(&self, lengths: &[usize], turned: &[f32], raw: &[f32], out: &mut [f32]) {
+    /// `log_sums: [heads, rows]` gets the logarithm of each softmax's sum.
+    pub(super) fn forward(
+        &self,
+        trie: &Trie,
+        turned: &[f32],
+        raw: &[f32],
+        out: &mut [f32],
+        log_sums: &mut [f32],
+        scratch: &mut Scratch,
+    ) {
         let (query_width, turned_width, raw_width) = self.widths();
-        let (mut keys, mut values) = (Side::default(), Side::default());
-        let mut summed = vec![0.0; self.padded];
-        let mut start = 0;
-        for &length in lengths {
-            let turned = &turned[start * turned_width..][..length * turned_width];
-            let raw = &raw[start * raw_width..][..length * raw_width];
-            let out = &mut out[start * query_width..][..length * query_width];
-            let mut weights = vec![0.0; vector_pad(length)];
-            for group in 0..self.groups {
-                keys.read(turned, turned_width, query_width + group * self.dim, self);
-                values.read(raw, raw_width, turned_width + group * self.dim, self);
-                for head in group * self.per_group..(group + 1) * self.per_group {
-                    for i in 0..length {
-                        let query = &turned[i * turned_width + head * self.dim..][..self.dim];
-                        let weights = &mut weights[..vector_pad(i + 1)];
-                        combine(query, &keys.columns, vector_pad(length), weights);
-                        softmax(weights, i + 1);
-                        combine(&weights[..i + 1], &values.rows, self.padded, &mut summed);
-                        out[i * query_width + head * self.dim..][..self.dim].copy_from_slice(&summed[..self.dim]);
-                    }
+        let (rows, padded) = (trie.tokens.len(), self.padded);
+        let Scratch { keys, values, sums, largest, total, scores, .. } = scratch;
+        scores.resize(ROWS * KEYS, 0.0);
+        for head in 0..self.groups * self.per_group {
+            let group = head / self.per_group;
+            refill(sums, rows * padded, 0.0);
+            refill(largest, rows, f32::NEG_INFINITY);
+            refill(total, rows, 0.0);
+            for span in spans(trie) {
+                keys.read(
+                    &turned[span.start * turned_width..],
+                    turned_width,
+                    query_width + group * self.dim,
+                    span,
+                    self,
+                );
+                values.read(&raw[span.start * raw_width..], raw_width, turned_width + group * self.dim, span, self);
+                for (from, to) in span.tiles() {
+                    let queries = &turned[from * turned_width + head * self.dim..];
+                    let queries = Left { values: queries, row: turned_width, step: 1 };
+                    let sizes = Sizes { rows: to - from, inner: self.dim, columns: span.columns() };
+                    product(queries, keys.columns(), sizes, scores, KEYS, Into::Replace);
+                    merge_softmax(
+                        &mut scores[..(to - from) * KEYS],
+                        KEYS,
+                        |row| span.seen(from + row),
+                        &mut largest[from..to],
+                        &mut total[from..to],
+                        &mut sums[from * padded..to * padded],
+                    );
+                    let weights = Left { values: scores, row: KEYS, step: 1 };
+                    let sizes = Sizes { rows: to - from, inner: span.len(), columns: padded };
+                    product(weights, values.rows(padded), sizes, &mut sums[from * padded..], padded, Into::Add);
                 }
             }
-            start += length;
+            let sums = sums.chunks_exact(padded).zip(largest.iter().zip(total.iter()));
+            let outs = out.chunks_exact_mut(query_width).zip(&mut log_sums[head * rows..][..rows]);
+            for ((sums, (&largest, &total)), (out, log_sum)) in sums.zip(outs) {
+                let scale = 1.0 / total;
+                for (out, &sum) in out[head * self.dim..][..self.dim].iter_mut().zip(sums) {
+                    *out = sum * scale;
+                }
+                *log_sum = largest + total.ln();
+            }
         }
     }
 
-    /// Slopes of queries, keys (both as turned) and values, `d_raw: [rows, queries | keys | values]`.
-    pub(super) fn backward(&self, lengths: &[usize], turned: &[f32], raw: &[f32], d_out: &[f32], d_raw: &mut [f32]) {
+    /// Slopes of queries, keys (both as turned) and values, `d_raw: [rows, queries | keys | values]`, of
+    /// what `forward` took and gave.
+    #[expect(clippy::too_many_arguments, reason = "what went in and came out on the way forward, and the slopes")]
+    pub(super) fn backward(
+        &self,
+        trie: &Trie,
+        turned: &[f32],
+        raw: &[f32],
+        out: &[f32],
+        log_sums: &[f32],
+        d_out: &[f32],
+        d_raw: &mut [f32],
+        scratch: &mut Scratch,
+    ) {
         let (query_width, turned_width, raw_width) = self.widths();
-        let [mut queries, mut keys, mut values, mut d_outs] = [(); 4].map(|()| Side::default());
-        let mut summed = vec![0.0; self.padded];
-        let mut start = 0;
-        for &length in lengths {
-            let turned = &turned[start * turned_width..][..length * turned_width];
-            let raw = &raw[start * raw_width..][..length * raw_width];
-            let d_out = &d_out[start * query_width..][..length * query_width];
-            let d_raw = &mut d_raw[start * raw_width..][..length * raw_width];
-            let stride = vector_pad(length);
-            let mut weights = vec![0.0; length * stride];
-            let mut d_scores = vec![0.0; length * stride];
-            for group in 0..self.groups {
-                let (key_at, value_at) = (query_width + group * self.dim, turned_width + group * self.dim);
-                keys.read(turned, turned_width, key_at, self);
-                values.read(raw, raw_width, value_at, self);
-                for row in d_raw.chunks_exact_mut(raw_width) {
-                    row[key_at..key_at + self.dim].fill(0.0);
-                    row[value_at..value_at + self.dim].fill(0.0);
+        let (rows, padded) = (trie.tokens.len(), self.padded);
+        let Scratch { keys, values, queries, d_outs, sums, along, scores, d_scores, d_keys, d_values, .. } = scratch;
+        scores.resize(ROWS * KEYS, 0.0);
+        d_scores.resize(ROWS * KEYS, 0.0);
+        for row in d_raw.chunks_exact_mut(raw_width) {
+            row[query_width..].fill(0.0);
+        }
+        for head in 0..self.groups * self.per_group {
+            let group = head / self.per_group;
+            let (key_at, value_at) = (query_width + group * self.dim, turned_width + group * self.dim);
+            let log_sums = &log_sums[head * rows..][..rows];
+            pad(turned, turned_width, head * self.dim, self, queries);
+            pad(d_out, query_width, head * self.dim, self, d_outs);
+            refill(sums, rows * padded, 0.0);
+            along.clear();
+            along.extend(out.chunks_exact(query_width).zip(d_outs.chunks_exact(padded)).map(|(out, d_out)| {
+                out[head * self.dim..][..self.dim].iter().zip(d_out).map(|(out, d_out)| out * d_out).sum::<f32>()
+            }));
+            for span in spans(trie) {
+                keys.read(&turned[span.start * turned_width..], turned_width, key_at, span, self);
+                values.read(&raw[span.start * raw_width..], raw_width, value_at, span, self);
+                refill(d_keys, KEYS * padded, 0.0);
+                refill(d_values, KEYS * padded, 0.0);
+                for (from, to) in span.tiles() {
+                    let tile = from * padded..to * padded;
+                    let rows_of = |values| Left { values, row: padded, step: 1 };
+                    let sizes = Sizes { rows: to - from, inner: self.dim, columns: span.columns() };
+                    product(rows_of(&queries[tile.clone()]), keys.columns(), sizes, scores, KEYS, Into::Replace);
+                    product(rows_of(&d_outs[tile.clone()]), values.columns(), sizes, d_scores, KEYS, Into::Replace);
+                    let count = (to - from) * KEYS;
+                    slopes::tree_softmax(
+                        &mut scores[..count],
+                        &mut d_scores[..count],
+                        KEYS,
+                        |row| span.seen(from + row),
+                        &log_sums[from..to],
+                        &along[from..to],
+                    );
+                    let by_row = |values| Left { values, row: KEYS, step: 1 };
+                    let by_key = |values| Left { values, row: 1, step: KEYS };
+                    let right = |values| Right { values, stride: padded };
+                    let sizes = Sizes { rows: to - from, inner: span.len(), columns: padded };
+                    product(by_row(d_scores), keys.rows(padded), sizes, &mut sums[tile.clone()], padded, Into::Add);
+                    let sizes = Sizes { rows: span.len(), inner: to - from, columns: padded };
+                    product(by_key(d_scores), right(&queries[tile.clone()]), sizes, d_keys, padded, Into::Add);
+                    product(by_key(scores), right(&d_outs[tile]), sizes, d_values, padded, Into::Add);
                 }
-                for head in group * self.per_group..(group + 1) * self.per_group {
-                    queries.read(turned, turned_width, head * self.dim, self);
-                    d_outs.read(d_out, query_width, head * self.dim, self);
-                    for i in 0..length {
-                        let width = vector_pad(i + 1);
-                        let weights = &mut weights[i * stride..][..width];
-                        let d_scores = &mut d_scores[i * stride..][..width];
-                        combine(queries.row(i, self), &keys.columns, stride, weights);
-                        softmax(weights, i + 1);
-                        combine(d_outs.row(i, self), &values.columns, stride, d_scores);
-                        slopes::softmax(weights, d_scores);
-                        combine(&d_scores[..i + 1], &keys.rows, self.padded, &mut summed);
-                        d_raw[i * raw_width + head * self.dim..][..self.dim].copy_from_slice(&summed[..self.dim]);
-                    }
-                    for j in 0..length {
-                        let from = j * stride + j;
-                        let row = &mut d_raw[j * raw_width..][..raw_width];
-                        let later = j * self.padded;
-                        let column = |matrix, side: &Side, summed: &mut [f32]| {
-                            combine_column(matrix, stride, &side.rows[later..], self.padded, summed);
-                        };
-                        column(&d_scores[from..], &queries, &mut summed);
-                        add(&mut row[key_at..key_at + self.dim], &summed);
-                        column(&weights[from..], &d_outs, &mut summed);
-                        add(&mut row[value_at..value_at + self.dim], &summed);
-                    }
+                let d_rows = d_raw[span.start * raw_width..span.end * raw_width].chunks_exact_mut(raw_width);
+                let slopes = d_keys.chunks_exact(padded).zip(d_values.chunks_exact(padded));
+                for (row, (d_key, d_value)) in d_rows.zip(slopes) {
+                    add(&mut row[key_at..key_at + self.dim], d_key);
+                    add(&mut row[value_at..value_at + self.dim], d_value);
                 }
             }
-            start += length;
+            for (row, sums) in d_raw.chunks_exact_mut(raw_width).zip(sums.chunks_exact(padded)) {
+                row[head * self.dim..][..self.dim].copy_from_slice(&sums[..self.dim]);
+            }
         }
     }
 
@@ -127,29 +220,70 @@ impl Attention {
     }
 }
 
-impl Side {
+/// Blocks of keys, ancestors before descendants.
+fn spans(trie: &Trie) -> impl Iterator<Item = Span> {
+    trie.nodes.iter().flat_map(|node| {
+        let starts = node.rows.clone().step_by(KEYS);
+        starts.map(|start| Span { start, end: node.rows.end.min(start + KEYS), below: node.below })
+    })
+}
+
+impl Span {
+    fn len(self) -> usize {
+        self.end - self.start
+    }
+
+    /// Columns of a product with these keys.
+    fn columns(self) -> usize {
+        vector_pad(self.len())
+    }
+
+    /// Rows that may look at one of the keys, in pieces.
+    fn tiles(self) -> impl Iterator<Item = (usize, usize)> {
+        (self.start..self.below).step_by(ROWS).map(move |from| (from, self.below.min(from + ROWS)))
+    }
+
+    /// How many of the keys a row may look at.
+    fn seen(self, row: usize) -> usize {
+        (row + 1 - self.start).min(self.len())
+    }
+}
+
+impl Block {
     /// Takes one head out of rows of `width`, from column `at` on.
-    fn read(&mut self, from: &[f32], width: usize, at: usize, attention: &Attention) {
-        self.length = from.len() / width;
-        let stride = vector_pad(self.length);
-        for (values, count) in
-            [(&mut self.rows, self.length * attention.padded), (&mut self.columns, attention.dim * stride)]
-        {
-            values.clear();
-            values.resize(count, 0.0);
-        }
-        for (i, row) in from.chunks_exact(width).enumerate() {
+    fn read(&mut self, from: &[f32], width: usize, at: usize, span: Span, attention: &Attention) {
+        refill(&mut self.rows, KEYS * attention.padded, 0.0);
+        refill(&mut self.columns, attention.dim * KEYS, 0.0);
+        for (i, row) in from.chunks(width).take(span.len()).enumerate() {
             let head = &row[at..at + attention.dim];
             self.rows[i * attention.padded..][..attention.dim].copy_from_slice(head);
-            for (d, &value) in head.iter().enumerate() {
-                self.columns[d * stride + i] = value;
+            for (column, &value) in self.columns.chunks_exact_mut(KEYS).zip(head) {
+                column[i] = value;
             }
         }
     }
 
-    fn row(&self, i: usize, attention: &Attention) -> &[f32] {
-        &self.rows[i * attention.padded..][..attention.dim]
+    fn rows(&self, padded: usize) -> Right<'_> {
+        Right { values: &self.rows, stride: padded }
     }
+
+    fn columns(&self) -> Right<'_> {
+        Right { values: &self.columns, stride: KEYS }
+    }
+}
+
+/// One head's numbers of all rows, filled up with zeros.
+fn pad(from: &[f32], width: usize, at: usize, attention: &Attention, into: &mut Vec<f32>) {
+    into.clear();
+    for row in from.chunks_exact(width) {
+        into.extend_from_slice(&row[at..at + attention.dim]);
+        into.resize(into.len() + attention.padded - attention.dim, 0.0);
+    }
+}
+
+fn refill(values: &mut Vec<f32>, count: usize, value: f32) {
+    values.clear();
+    values.resize(count, value);
 }
 
 fn add(sum: &mut [f32], values: &[f32]) {

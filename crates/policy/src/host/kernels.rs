@@ -53,6 +53,22 @@ pub(crate) fn softmax(scores: &mut [f32], length: usize) {
     Arch::new().dispatch(Softmax { scores, length });
 }
 
+/// Makes a block of scores, rows `stride` apart, into weights of a softmax that is not finished: of row
+/// `r` the first `seen(r)` scores count, the others become 0.
+///
+/// `largest` and `total` are each row's greatest score and sum of weights over the blocks so far,
+/// `sums: [rows, width]` what it has summed of values; all three are brought to the new greatest score.
+pub(crate) fn merge_softmax(
+    scores: &mut [f32],
+    stride: usize,
+    seen: impl Fn(usize) -> usize,
+    largest: &mut [f32],
+    total: &mut [f32],
+    sums: &mut [f32],
+) {
+    Arch::new().dispatch(MergeSoftmax { scores, stride, seen, largest, total, sums });
+}
+
 /// Writes `exp(scale · (x − max x))` and returns the maximum; all of `x` must be finite.
 pub(crate) fn shifted_exp(x: &[f32], scale: f32, y: &mut [f32]) -> f32 {
     Arch::new().dispatch(ShiftedExp { x, scale, y })
@@ -229,6 +245,44 @@ impl NullaryFnOnce for Softmax<'_> {
         let scale = 1.0 / sum_of(scores, |_, score| score);
         for score in scores {
             *score *= scale;
+        }
+    }
+}
+
+struct MergeSoftmax<'a, F> {
+    scores: &'a mut [f32],
+    stride: usize,
+    seen: F,
+    largest: &'a mut [f32],
+    total: &'a mut [f32],
+    sums: &'a mut [f32],
+}
+
+impl<F: Fn(usize) -> usize> NullaryFnOnce for MergeSoftmax<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let width = self.sums.len() / self.largest.len();
+        let rows = self.scores.chunks_exact_mut(self.stride).zip(self.sums.chunks_exact_mut(width));
+        let states = self.largest.iter_mut().zip(self.total.iter_mut());
+        for (row, ((scores, sums), (largest, total))) in rows.zip(states).enumerate() {
+            let (scores, rest) = scores.split_at_mut((self.seen)(row));
+            rest.fill(0.0);
+            let max = maximum(scores);
+            if max > *largest {
+                // Nothing was summed before the first block: what `exp` makes of −∞ there is no matter.
+                let factor = exp(*largest - max);
+                *largest = max;
+                *total *= factor;
+                for sum in sums {
+                    *sum *= factor;
+                }
+            }
+            for score in scores.iter_mut() {
+                *score = exp(*score - *largest);
+            }
+            *total += sum_of(scores, |_, score| score);
         }
     }
 }

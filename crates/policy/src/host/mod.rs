@@ -8,14 +8,18 @@
 mod attention;
 mod engine;
 mod kernels;
+mod layers;
 mod matrix;
 mod sampling;
 mod scoring;
 mod slopes;
+mod tile;
 mod training;
 
 pub(crate) use engine::{Angles, Engine};
 pub(crate) use kernels::{log_sum, probabilities};
+pub use layers::Activations;
+pub(crate) use layers::{Workspace, bytes_per_row};
 pub(crate) use sampling::sample;
 pub(crate) use scoring::score;
-pub(crate) use training::{Kept, Trainer};
+pub(crate) use training::{Going, Trainer};

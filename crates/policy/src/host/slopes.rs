@@ -25,14 +25,23 @@ pub(crate) fn norm_and_rotate(
     Arch::new().dispatch(NormAndRotate { x, weight, epsilon, cos, sin, d, d_weight });
 }
 
-/// Back through `gate`: `d_x` is laid out as `x`.
-pub(crate) fn gate(x: &[f32], width: usize, d_y: &[f32], d_x: &mut [f32]) {
+/// Back through `gate`: `d_x` is laid out as `x`. Turns `d_y` into `y`, which was not kept.
+pub(crate) fn gate(x: &[f32], width: usize, d_y: &mut [f32], d_x: &mut [f32]) {
     Arch::new().dispatch(Gate { x, width, d_y, d_x });
 }
 
-/// Back through `softmax` with the result `p`: overwrites the slopes of `p` with those of the scores.
-pub(crate) fn softmax(p: &[f32], d: &mut [f32]) {
-    Arch::new().dispatch(Softmax { p, d });
+/// Back through a softmax over blocks, for one block with rows `stride` apart: makes `scores` the weights
+/// `p = exp(score − log_sum)` of the first `seen(row)` columns, 0 after them, and `d`, the slopes of
+/// the weights, those of the scores: `p · (d − along)`.
+pub(crate) fn tree_softmax(
+    scores: &mut [f32],
+    d: &mut [f32],
+    stride: usize,
+    seen: impl Fn(usize) -> usize,
+    log_sums: &[f32],
+    along: &[f32],
+) {
+    Arch::new().dispatch(TreeSoftmax { scores, d, stride, seen, log_sums, along });
 }
 
 struct RmsNorm<'a> {
@@ -101,7 +110,7 @@ impl NullaryFnOnce for NormAndRotate<'_> {
 struct Gate<'a> {
     x: &'a [f32],
     width: usize,
-    d_y: &'a [f32],
+    d_y: &'a mut [f32],
     d_x: &'a mut [f32],
 }
 
@@ -111,34 +120,46 @@ impl NullaryFnOnce for Gate<'_> {
     #[inline(always)]
     fn call(self) {
         let width = self.width;
-        let rows = self.x.chunks_exact(2 * width).zip(self.d_y.chunks_exact(width));
+        let rows = self.x.chunks_exact(2 * width).zip(self.d_y.chunks_exact_mut(width));
         for ((x, d_y), d_x) in rows.zip(self.d_x.chunks_exact_mut(2 * width)) {
             let (gate, up) = x.split_at(width);
             let (d_gate, d_up) = d_x.split_at_mut(width);
             let slopes = d_gate.iter_mut().zip(d_up);
-            for (((&gate, &up), &d_y), (d_gate, d_up)) in gate.iter().zip(up).zip(d_y).zip(slopes) {
+            for (((&gate, &up), d_y), (d_gate, d_up)) in gate.iter().zip(up).zip(d_y).zip(slopes) {
                 let open = 1.0 / (1.0 + exp(-gate));
-                *d_gate = d_y * up * open * (1.0 + gate * (1.0 - open));
-                *d_up = d_y * gate * open;
+                *d_gate = *d_y * up * open * (1.0 + gate * (1.0 - open));
+                *d_up = *d_y * gate * open;
+                *d_y = gate * open * up;
             }
         }
     }
 }
 
-struct Softmax<'a> {
-    p: &'a [f32],
+struct TreeSoftmax<'a, F> {
+    scores: &'a mut [f32],
     d: &'a mut [f32],
+    stride: usize,
+    seen: F,
+    log_sums: &'a [f32],
+    along: &'a [f32],
 }
 
-impl NullaryFnOnce for Softmax<'_> {
+impl<F: Fn(usize) -> usize> NullaryFnOnce for TreeSoftmax<'_, F> {
     type Output = ();
 
     #[inline(always)]
     fn call(self) {
-        let slopes: &[f32] = self.d;
-        let mean = sum_of(self.p, |i, p| p * slopes[i]);
-        for (d, &p) in self.d.iter_mut().zip(self.p) {
-            *d = p * (*d - mean);
+        let rows = self.scores.chunks_exact_mut(self.stride).zip(self.d.chunks_exact_mut(self.stride));
+        let known = self.log_sums.iter().zip(self.along);
+        for (row, ((scores, d), (&log_sum, &along))) in rows.zip(known).enumerate() {
+            let seen = (self.seen)(row);
+            scores[seen..].fill(0.0);
+            d[seen..].fill(0.0);
+            for (score, d) in scores[..seen].iter_mut().zip(&mut d[..seen]) {
+                let p = exp(*score - log_sum);
+                *score = p;
+                *d = p * (*d - along);
+            }
         }
     }
 }

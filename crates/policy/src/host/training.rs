@@ -1,37 +1,39 @@
-//! The way forward with everything kept, and the way back, on the host's own slices.
+//! The way back, on the host's own slices.
 //!
-//! The sequences of a batch lie one after the other without filling, so nothing is computed in vain.
 //! Every gradient is one chain of sums in the order of the rows: the same batch gives the same bits.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use crate::Weights;
 use crate::host::attention::Attention;
 use crate::host::engine::{Angles, Engine, score_scale};
-use crate::host::kernels::{gate, norm_and_rotate, rms_norm};
+use crate::host::kernels::rms_norm;
+use crate::host::layers::{Activations, Leave, Tokens, Workspace, turn};
 use crate::host::matrix::{Into, Matrix, PackedRows};
 use crate::host::slopes;
 use crate::learner::{Batch, GradientSums};
+use crate::outputs::PickScores;
+use crate::{ModelConfig, Weights};
+
+/// Logits of one piece of the outputs: 16 MiB, and never less than one row.
+const LOGITS: usize = 1 << 22;
 
 /// An engine with its matrices packed for the way back, too.
 #[derive(Debug)]
 pub(crate) struct Trainer {
     engine: Arc<Engine>,
+    activations: Activations,
     layers: Vec<Reverse>,
     head: Matrix,
-    shapes: Vec<usize>,
     places: Places,
 }
 
-/// What the way back needs of one batch.
+/// A micro-batch on its way: what the way back needs.
 #[derive(Debug)]
-pub(crate) struct Kept {
+pub(crate) struct Going {
     batch: Batch,
-    angles: Angles,
-    layers: Vec<KeptLayer>,
-    /// States of the picked rows, before and after the last norm.
-    last: Vec<f32>,
-    normed: Vec<f32>,
+    log_sums: Vec<f32>,
+    workspace: Workspace,
 }
 
 /// Transposed matrices of a layer.
@@ -64,25 +66,9 @@ struct LayerPlaces {
     down: usize,
 }
 
-/// A layer's intermediate results, each `[rows, width]`.
-#[derive(Debug, Default)]
-struct KeptLayer {
-    input: Vec<f32>,
-    normed: Vec<f32>,
-    /// Queries, keys and values as projected.
-    raw: Vec<f32>,
-    /// Queries and keys after norm and rotation.
-    turned: Vec<f32>,
-    attended: Vec<f32>,
-    middle: Vec<f32>,
-    middle_normed: Vec<f32>,
-    wide: Vec<f32>,
-    gated: Vec<f32>,
-}
-
 impl Trainer {
     /// Packs the matrices of `weights`, which `engine` was made of.
-    pub(crate) fn new(engine: Arc<Engine>, weights: &Weights) -> Trainer {
+    pub(crate) fn new(engine: Arc<Engine>, weights: &Weights, activations: Activations) -> Trainer {
         let config = engine.config();
         let (width, names) =
             (config.hidden_size, |layer: usize, part: &str| format!("model.layers.{layer}.{part}.weight"));
@@ -116,108 +102,108 @@ impl Trainer {
         Trainer {
             layers: reverse.collect(),
             head: Matrix::pack_transposed(width, &[&weights.tensors[head].values]),
-            shapes: weights.tensors.iter().map(|tensor| tensor.values.len()).collect(),
             places: Places { embedding, head, norm: weights.position("model.norm.weight"), layers: places.collect() },
             engine,
+            activations,
         }
     }
 
-    /// Logits of the picked rows, `[picks, vocabulary]`, and what the way back needs.
-    pub(crate) fn forward(&self, batch: Batch) -> (Kept, Vec<f32>) {
-        let Engine { config, embedding, norm, head, .. } = &*self.engine;
-        let (width, epsilon, rows) = (config.hidden_size, config.rms_norm_eps as f32, batch.tokens.len());
-        let (query_width, key_width) = (config.query_width(), config.key_value_width());
-        let angles = Angles::new(config, batch.lengths.iter().copied().max().unwrap_or(0));
-        let attention = Attention::new(config);
-        let mut packed = PackedRows::default();
-        let mut residual = Vec::with_capacity(rows * width);
-        for &token in &batch.tokens {
-            residual.extend_from_slice(&embedding[token as usize * width..][..width]);
-        }
-        let mut layers = Vec::with_capacity(self.layers.len());
-        for layer in &self.engine.layers {
-            let mut kept = KeptLayer { input: residual.clone(), ..KeptLayer::default() };
-            kept.normed = vec![0.0; rows * width];
-            rms_norm(&residual, &layer.input_norm, epsilon, &mut kept.normed);
-            let outputs = layer.query_key_value.outputs();
-            kept.raw = vec![0.0; rows * outputs];
-            layer.query_key_value.multiply(&kept.normed, &mut kept.raw, Into::Replace, &mut packed);
-            kept.turned = Vec::with_capacity(rows * (query_width + key_width));
-            for (raw, position) in kept.raw.chunks_exact(outputs).zip(batch.positions()) {
-                let start = kept.turned.len();
-                kept.turned.extend_from_slice(&raw[..query_width + key_width]);
-                let (query, key) = kept.turned[start..].split_at_mut(query_width);
-                let (cos, sin) = angles.at(position);
-                norm_and_rotate(query, &layer.query_norm, epsilon, cos, sin);
-                norm_and_rotate(key, &layer.key_norm, epsilon, cos, sin);
-            }
-            kept.attended = vec![0.0; rows * query_width];
-            attention.forward(&batch.lengths, &kept.turned, &kept.raw, &mut kept.attended);
-            layer.output.multiply(&kept.attended, &mut residual, Into::Add, &mut packed);
-            kept.middle = residual.clone();
-            kept.middle_normed = vec![0.0; rows * width];
-            rms_norm(&residual, &layer.feed_norm, epsilon, &mut kept.middle_normed);
-            kept.wide = vec![0.0; rows * layer.gate_up.outputs()];
-            layer.gate_up.multiply(&kept.middle_normed, &mut kept.wide, Into::Replace, &mut packed);
-            kept.gated = vec![0.0; rows * config.intermediate_size];
-            gate(&kept.wide, config.intermediate_size, &mut kept.gated);
-            layer.down.multiply(&kept.gated, &mut residual, Into::Add, &mut packed);
-            layers.push(kept);
-        }
-        let last: Vec<f32> = batch.picks.iter().flat_map(|&pick| &residual[pick * width..][..width]).copied().collect();
-        let mut normed = vec![0.0; last.len()];
-        rms_norm(&last, norm, epsilon, &mut normed);
-        let mut logits = vec![0.0; batch.picks.len() * config.vocab_size];
-        head.multiply(&normed, &mut logits, Into::Replace, &mut packed);
-        (Kept { batch, angles, layers, last, normed }, logits)
+    pub(crate) fn config(&self) -> &ModelConfig {
+        self.engine.config()
     }
 
-    /// Gradients of every parameter, of the slopes of the logits.
-    pub(crate) fn backward(&self, kept: Kept, d_logits: &[f32]) -> GradientSums {
-        let Engine { config, norm, .. } = &*self.engine;
-        let (width, epsilon) = (config.hidden_size, config.rms_norm_eps as f32);
-        let (query_width, key_width) = (config.query_width(), config.key_value_width());
-        let Kept { batch, angles, layers, last, normed } = kept;
-        let rows = batch.tokens.len();
-        let attention = Attention::new(config);
-        let mut packed = PackedRows::default();
-        let mut sums: GradientSums = self.shapes.iter().map(|&count| vec![0.0; count]).collect();
+    /// Scores of the batch's picks, and what the way back needs.
+    pub(crate) fn forward(&self, batch: Batch, angles: &Angles, workspace: Workspace) -> (Going, PickScores) {
+        let leave = match self.activations {
+            Activations::Kept => Leave::Everything,
+            Activations::Recomputed => Leave::Inputs,
+        };
+        forward(&self.engine, batch, angles, workspace, leave)
+    }
 
-        add_outer(d_logits, &normed, width, &mut sums[self.places.head], &mut packed);
-        let mut d_normed = vec![0.0; normed.len()];
-        self.head.multiply(d_logits, &mut d_normed, Into::Replace, &mut packed);
-        let mut d_last = vec![0.0; last.len()];
-        slopes::rms_norm(&last, norm, epsilon, &d_normed, &mut d_last, &mut sums[self.places.norm]);
-        let mut d_residual = vec![0.0; rows * width];
-        for (&pick, d_last) in batch.picks.iter().zip(d_last.chunks_exact(width)) {
-            add(&mut d_residual[pick * width..][..width], d_last);
+    /// Adds the gradients of every parameter to `sums`; `coefficients` stand by pick.
+    pub(crate) fn backward(
+        &self,
+        going: Going,
+        coefficients: &[f32],
+        angles: &Angles,
+        sums: &mut GradientSums,
+    ) -> Workspace {
+        let Engine { config, norm, head, .. } = &*self.engine;
+        let (width, epsilon, feed) = (config.hidden_size, config.rms_norm_eps as f32, config.intermediate_size);
+        let (query_width, key_width) = (config.query_width(), config.key_value_width());
+        let Going { batch, log_sums, mut workspace } = going;
+        let tokens = Tokens { trie: &batch.trie, angles };
+        let rows = batch.trie.tokens.len();
+        let attention = Attention::new(config);
+        let Workspace { inputs, layers: kept_layers, last, normed_last, logits, passing, back } = &mut workspace;
+
+        back.last.resize(last.len(), 0.0);
+        for piece in pieces(batch.outputs.rows.len(), config.vocab_size) {
+            let states = piece.start * width..piece.end * width;
+            logits.resize(piece.len() * config.vocab_size, 0.0);
+            head.multiply(&normed_last[states.clone()], logits, Into::Replace, &mut passing.packed);
+            batch.outputs.slopes(piece.clone(), logits, &log_sums[piece], coefficients);
+            let d_head = &mut sums[self.places.head];
+            add_outer(logits, &normed_last[states.clone()], width, d_head, &mut passing.packed);
+            self.head.multiply(logits, &mut back.last[states], Into::Replace, &mut passing.packed);
+        }
+        // `normed_last` has served: it takes the slopes before the last norm.
+        normed_last.fill(0.0);
+        slopes::rms_norm(last, norm, epsilon, &back.last, normed_last, &mut sums[self.places.norm]);
+        back.residual.clear();
+        back.residual.resize(rows * width, 0.0);
+        for (&row, d_last) in batch.outputs.rows.iter().zip(normed_last.chunks_exact(width)) {
+            back.residual[row * width..][..width].copy_from_slice(d_last);
         }
 
-        let mut d_normed = vec![0.0; rows * width];
-        let mut d_gated = vec![0.0; rows * config.intermediate_size];
-        let mut d_wide = vec![0.0; 2 * d_gated.len()];
-        let mut d_attended = vec![0.0; rows * query_width];
         let outputs = query_width + 2 * key_width;
-        let mut d_raw = vec![0.0; rows * outputs];
-        let parts = self.engine.layers.iter().zip(&self.layers).zip(&self.places.layers);
-        for (((layer, reverse), places), kept) in parts.zip(layers).rev() {
-            add_outer(&d_residual, &kept.gated, config.intermediate_size, &mut sums[places.down], &mut packed);
-            reverse.down.multiply(&d_residual, &mut d_gated, Into::Replace, &mut packed);
-            slopes::gate(&kept.wide, config.intermediate_size, &d_gated, &mut d_wide);
-            let mut together = vec![0.0; 2 * config.intermediate_size * width];
-            add_outer(&d_wide, &kept.middle_normed, width, &mut together, &mut packed);
-            split(&together, &places.gate_up, &mut sums);
-            reverse.gate_up.multiply(&d_wide, &mut d_normed, Into::Replace, &mut packed);
-            let d_norm = &mut sums[places.feed_norm];
-            slopes::rms_norm(&kept.middle, &layer.feed_norm, epsilon, &d_normed, &mut d_residual, d_norm);
+        back.normed.resize(rows * width, 0.0);
+        back.wide.resize(2 * rows * feed, 0.0);
+        back.attended.resize(rows * query_width, 0.0);
+        back.raw.resize(rows * outputs, 0.0);
+        for (number, (reverse, places)) in self.layers.iter().zip(&self.places.layers).enumerate().rev() {
+            let (layer, input) = (&self.engine.layers[number], &inputs[number]);
+            let kept = match self.activations {
+                Activations::Kept => &kept_layers[number],
+                Activations::Recomputed => {
+                    passing.residual.clear();
+                    passing.residual.extend_from_slice(input);
+                    passing.layer(&self.engine, number, tokens, &mut kept_layers[0]);
+                    &kept_layers[0]
+                }
+            };
+            passing.gated.resize(rows * feed, 0.0);
+            passing.normed.resize(rows * width, 0.0);
+            let packed = &mut passing.packed;
 
-            add_outer(&d_residual, &kept.attended, query_width, &mut sums[places.output], &mut packed);
-            reverse.output.multiply(&d_residual, &mut d_attended, Into::Replace, &mut packed);
-            attention.backward(&batch.lengths, &kept.turned, &kept.raw, &d_attended, &mut d_raw);
+            reverse.down.multiply(&back.residual, &mut passing.gated, Into::Replace, packed);
+            slopes::gate(&kept.wide, feed, &mut passing.gated, &mut back.wide);
+            add_outer(&back.residual, &passing.gated, feed, &mut sums[places.down], packed);
+            rms_norm(&kept.middle, &layer.feed_norm, epsilon, &mut passing.normed);
+            let mut together = vec![0.0; 2 * feed * width];
+            add_outer(&back.wide, &passing.normed, width, &mut together, packed);
+            split(&together, &places.gate_up, sums);
+            reverse.gate_up.multiply(&back.wide, &mut back.normed, Into::Replace, packed);
+            let d_norm = &mut sums[places.feed_norm];
+            slopes::rms_norm(&kept.middle, &layer.feed_norm, epsilon, &back.normed, &mut back.residual, d_norm);
+
+            add_outer(&back.residual, &kept.attended, query_width, &mut sums[places.output], packed);
+            reverse.output.multiply(&back.residual, &mut back.attended, Into::Replace, packed);
+            turn(&self.engine, number, tokens, &kept.raw, &mut passing.turned);
+            attention.backward(
+                &batch.trie,
+                &passing.turned,
+                &kept.raw,
+                &kept.attended,
+                &kept.log_sums,
+                &back.attended,
+                &mut back.raw,
+                &mut passing.attention,
+            );
             let mut d_query_norm = vec![0.0; config.head_dim];
-            for ((raw, d_raw), position) in
-                kept.raw.chunks_exact(outputs).zip(d_raw.chunks_exact_mut(outputs)).zip(batch.positions())
-            {
+            let rows = kept.raw.chunks_exact(outputs).zip(back.raw.chunks_exact_mut(outputs));
+            for ((raw, d_raw), position) in rows.zip(batch.trie.positions()) {
                 let (query, key) = raw[..query_width + key_width].split_at(query_width);
                 let (d_query, d_key) = d_raw[..query_width + key_width].split_at_mut(query_width);
                 let angles = angles.at(position);
@@ -226,21 +212,58 @@ impl Trainer {
                 slopes::norm_and_rotate(key, &layer.key_norm, epsilon, angles, d_key, d_norm);
             }
             // The engine's norm of queries has the scale of the scores in it.
-            let scaled: Vec<f32> = d_query_norm.iter().map(|d| d * score_scale(config)).collect();
-            add(&mut sums[places.query_norm], &scaled);
+            for (sum, d) in sums[places.query_norm].iter_mut().zip(d_query_norm) {
+                *sum += d * score_scale(config);
+            }
+            rms_norm(input, &layer.input_norm, epsilon, &mut passing.normed);
             let mut together = vec![0.0; outputs * width];
-            add_outer(&d_raw, &kept.normed, width, &mut together, &mut packed);
-            split(&together, &places.query_key_value, &mut sums);
-            reverse.query_key_value.multiply(&d_raw, &mut d_normed, Into::Replace, &mut packed);
+            add_outer(&back.raw, &passing.normed, width, &mut together, packed);
+            split(&together, &places.query_key_value, sums);
+            reverse.query_key_value.multiply(&back.raw, &mut back.normed, Into::Replace, packed);
             let d_norm = &mut sums[places.input_norm];
-            slopes::rms_norm(&kept.input, &layer.input_norm, epsilon, &d_normed, &mut d_residual, d_norm);
+            slopes::rms_norm(input, &layer.input_norm, epsilon, &back.normed, &mut back.residual, d_norm);
         }
         let embedding = &mut sums[self.places.embedding];
-        for (&token, d) in batch.tokens.iter().zip(d_residual.chunks_exact(width)) {
+        for (&token, d) in batch.trie.tokens.iter().zip(back.residual.chunks_exact(width)) {
             add(&mut embedding[token as usize * width..][..width], d);
         }
-        sums
+        workspace
     }
+}
+
+/// Scores of the batch's picks without a way back; the workspace is left in what comes out.
+pub(super) fn forward(
+    engine: &Engine,
+    batch: Batch,
+    angles: &Angles,
+    mut workspace: Workspace,
+    leave: Leave,
+) -> (Going, PickScores) {
+    let (width, vocabulary) = (engine.config.hidden_size, engine.config.vocab_size);
+    workspace.forward(engine, Tokens { trie: &batch.trie, angles }, leave);
+    workspace.gather(engine, &batch.outputs.rows);
+    let (mut scores, mut log_sums) = (batch.outputs.unread(), vec![0.0; batch.outputs.rows.len()]);
+    let Workspace { normed_last, logits, passing, .. } = &mut workspace;
+    for piece in pieces(batch.outputs.rows.len(), vocabulary) {
+        logits.resize(piece.len() * vocabulary, 0.0);
+        let states = &normed_last[piece.start * width..piece.end * width];
+        engine.head.multiply(states, logits, Into::Replace, &mut passing.packed);
+        batch.outputs.read(piece.clone(), logits, &mut log_sums[piece], &mut scores);
+    }
+    (Going { batch, log_sums, workspace }, scores)
+}
+
+impl Going {
+    /// The memory, where there is no way back.
+    pub(crate) fn into_workspace(self) -> Workspace {
+        self.workspace
+    }
+}
+
+/// Outputs whose logits are there at the same time.
+fn pieces(outputs: usize, vocabulary: usize) -> impl Iterator<Item = Range<usize>> {
+    let size = (LOGITS / vocabulary).clamp(1, 256);
+    (0..outputs).step_by(size).map(move |start| start..outputs.min(start + size))
 }
 
 /// `sum += d_yᵀ x` for `d_y: [rows, outputs]` and `x: [rows, width]`: a matrix's gradient.

@@ -73,13 +73,17 @@ impl Decoder {
         Decoder { config: config.clone(), device: device.clone(), embedding, layers, norm, head, leaves }
     }
 
-    /// Logits of the picked positions: `[picks, vocabulary]`.
+    pub(crate) fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Logits of the outputs: `[outputs, vocabulary]`.
     pub(crate) fn forward(&self, batch: &Batch) -> Tensor<2> {
         let indices = |values: &[i32]| {
             Tensor::<1, Int>::from_data(TensorData::new(values.to_vec(), [values.len()]), &self.device)
         };
         let (tokens, picks, length) = fill_up(batch);
-        let positions = Positions::new(&self.config, batch.lengths.len(), length, &self.device);
+        let positions = Positions::new(&self.config, batch.trie.nodes.len(), length, &self.device);
         let mut x = self.embedding.clone().select(0, indices(&tokens));
         for layer in &self.layers {
             let attended = layer.attention.forward(layer.input_norm.forward(x.clone()), &self.config, &positions);
@@ -92,7 +96,7 @@ impl Decoder {
         x.matmul(self.head.clone().transpose())
     }
 
-    /// Back from `∂loss/∂logits` (`[picks, vocabulary]`, row by row) to every parameter.
+    /// Back from `∂loss/∂logits` (`[outputs, vocabulary]`, row by row) to every parameter.
     pub(crate) fn backward(&self, logits: Tensor<2>, slopes: Vec<f32>) -> GradientSums {
         let slopes = Tensor::from_data(TensorData::new(slopes, logits.dims()), &self.device);
         let mut gradients = (logits * slopes).sum().backward();
@@ -104,17 +108,18 @@ impl Decoder {
     }
 }
 
-/// Fills all sequences up on the right to the longest: tokens, picks and that length.
+/// Fills all sequences up on the right to the longest: tokens, outputs and that length. The batch's trie
+/// must not be shared: a node is a sequence.
 fn fill_up(batch: &Batch) -> (Vec<i32>, Vec<i32>, usize) {
-    let length = batch.lengths.iter().copied().max().unwrap_or(0);
-    let mut tokens = vec![0; batch.lengths.len() * length];
-    let mut places = Vec::with_capacity(batch.tokens.len());
-    let mut left = batch.tokens.iter();
-    for (sequence, &own) in batch.lengths.iter().enumerate() {
-        for (i, &token) in left.by_ref().take(own).enumerate() {
+    let nodes = &batch.trie.nodes;
+    let length = nodes.iter().map(|node| node.rows.len()).max().unwrap_or(0);
+    let mut tokens = vec![0; nodes.len() * length];
+    let mut places = Vec::with_capacity(batch.trie.tokens.len());
+    for (sequence, node) in nodes.iter().enumerate() {
+        for (i, &token) in batch.trie.tokens[node.rows.clone()].iter().enumerate() {
             tokens[sequence * length + i] = token as i32;
             places.push((sequence * length + i) as i32);
         }
     }
-    (tokens, batch.picks.iter().map(|&pick| places[pick]).collect(), length)
+    (tokens, batch.outputs.rows.iter().map(|&row| places[row]).collect(), length)
 }

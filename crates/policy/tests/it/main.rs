@@ -5,6 +5,7 @@ mod checkpoint;
 mod config;
 mod learning;
 mod sampling;
+mod sharing;
 mod transformers;
 
 use std::ops::ControlFlow;
