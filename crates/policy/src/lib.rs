@@ -11,7 +11,9 @@
 
 mod checkpoint;
 mod config;
+mod dtype;
 mod host;
+pub mod kernels;
 mod learner;
 mod model;
 mod optimizer;
@@ -22,6 +24,7 @@ mod weights;
 
 pub use checkpoint::{OpenPolicyError, ReadWeightsError, WriteWeightsError};
 pub use config::{ConfigError, ModelConfig, ShapeError};
+pub use dtype::Dtype;
 pub use host::Activations;
 pub use learner::Implementation;
 pub use optimizer::AdamW;

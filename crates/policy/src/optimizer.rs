@@ -3,10 +3,12 @@
 //! All state is host lists beside [`Weights`], so that it is saved and restored to the same bits and a
 //! step is one pass over memory.
 
+use pulp::{Arch, NullaryFnOnce};
 use serde::{Deserialize, Serialize};
 use toehold_rollout::{GradientMoments, LearnError, StepStats};
 
 use crate::Weights;
+use crate::host::sum_of;
 
 /// Settings of the optimizer.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,23 +56,29 @@ impl OptimizerState {
         OptimizerState { steps: 0, first: zeros.clone(), second: zeros.clone(), mean: zeros.clone(), square: zeros }
     }
 
-    /// Applies `gradient` to `weights`.
+    /// Applies `gradient` to `weights`, in place and in one pass over memory.
     ///
-    /// Where the gradient or an updated weight is not finite, weights and state stay as they are.
+    /// Where the gradient or the rate is not finite, or so large that its square is not, weights and state
+    /// stay as they are. Otherwise every update is at most `rate` times a small number, so it is finite.
     pub(crate) fn step(
         &mut self,
         weights: &mut Weights,
         gradient: &[Vec<f32>],
         rate: f64,
         settings: &AdamW,
+        threads: usize,
     ) -> Result<StepStats, LearnError> {
-        let norm = gradient.iter().flatten().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>().sqrt();
-        if !norm.is_finite() {
+        let pieces: Vec<&[f32]> = gradient.iter().flat_map(|list| list.chunks(PIECE)).collect();
+        let squares = on_threads(pieces, threads, |piece| square_sum(piece));
+        let norm = squares.into_iter().sum::<f64>().sqrt();
+        let largest = f64::from(f32::MAX).sqrt();
+        if !(norm < largest && rate.is_finite()) {
             return Err(LearnError::NotFinite { norm });
         }
         let clipped = norm > settings.clip;
         let scale = if clipped { settings.clip / norm } else { 1.0 };
-        let steps = self.steps + 1;
+        self.steps += 1;
+        let steps = self.steps;
         let corrected = |beta: f64| 1.0 / (1.0 - beta.powf(steps as f64));
         let update = Update {
             scale: scale as f32,
@@ -80,41 +88,48 @@ impl OptimizerState {
             correction2: corrected(settings.beta2) as f32,
             epsilon: settings.epsilon as f32,
         };
-        // A new set is made and swapped in only once it is known to be finite.
-        let mut next = (self.first.clone(), self.second.clone(), weights.clone());
-        for (i, gradient) in gradient.iter().enumerate() {
-            let tensor = &mut next.2.tensors[i];
+        let mut pieces = Vec::new();
+        let lists = self.first.iter_mut().zip(&mut self.second).zip(self.mean.iter_mut().zip(&mut self.square));
+        for ((tensor, gradient), ((first, second), (mean, square))) in
+            weights.tensors.iter_mut().zip(gradient).zip(lists)
+        {
             let decay = if tensor.shape.len() > 1 { rate * settings.weight_decay } else { 0.0 };
-            update.apply((1.0 - decay) as f32, gradient, &mut next.0[i], &mut next.1[i], &mut tensor.values);
-        }
-        if !next.2.tensors.iter().flat_map(|tensor| &tensor.values).all(|value| value.is_finite()) {
-            return Err(LearnError::NotFinite { norm });
-        }
-        (self.first, self.second, *weights) = next;
-        self.steps = steps;
-        let moments = self.moments(gradient);
-        Ok(StepStats { gradient_norm: norm, clipped, moments: Some(moments) })
-    }
-
-    /// Moves the averages on and measures them.
-    fn moments(&mut self, gradient: &[Vec<f32>]) -> GradientMoments {
-        let (keep, add) = (MOMENTS_BETA as f32, (1.0 - MOMENTS_BETA) as f32);
-        let (mut norm, mut deviation) = (0.0, 0.0);
-        for ((gradient, mean), square) in gradient.iter().zip(&mut self.mean).zip(&mut self.square) {
-            for ((&g, m), v) in gradient.iter().zip(mean).zip(square) {
-                *m = keep * *m + add * g;
-                *v = keep * *v + add * g * g;
-                norm += f64::from(*m * *m);
-                deviation += f64::from((*v - *m * *m).max(0.0));
+            let state = first.chunks_mut(PIECE).zip(second.chunks_mut(PIECE));
+            let moments = mean.chunks_mut(PIECE).zip(square.chunks_mut(PIECE));
+            let values = tensor.values.chunks_mut(PIECE).zip(gradient.chunks(PIECE));
+            for (((first, second), (mean, square)), (weights, gradient)) in state.zip(moments).zip(values) {
+                pieces.push(Piece { keep: (1.0 - decay) as f32, gradient, first, second, mean, square, weights });
             }
         }
-        GradientMoments { norm: norm.sqrt(), deviation: deviation.sqrt() }
+        let moments = on_threads(pieces, threads, |piece| update.apply(piece));
+        let (norm_squares, deviations): (Vec<f64>, Vec<f64>) = moments.into_iter().unzip();
+        let moments = GradientMoments {
+            norm: norm_squares.iter().sum::<f64>().sqrt(),
+            deviation: deviations.iter().sum::<f64>().sqrt(),
+        };
+        Ok(StepStats { gradient_norm: norm, clipped, moments: Some(moments) })
     }
 }
 
 /// One list of zeros per tensor.
 pub(crate) fn zeros_like(weights: &Weights) -> Vec<Vec<f32>> {
     weights.tensors.iter().map(|tensor| vec![0.0; tensor.values.len()]).collect()
+}
+
+/// Numbers that one thread takes at a time. Sums are made by piece and added in order, so they do not
+/// depend on the threads.
+const PIECE: usize = 1 << 16;
+
+/// One stretch of a parameter and all that belongs to it.
+struct Piece<'a> {
+    /// What decay leaves of a weight.
+    keep: f32,
+    gradient: &'a [f32],
+    first: &'a mut [f32],
+    second: &'a mut [f32],
+    mean: &'a mut [f32],
+    square: &'a mut [f32],
+    weights: &'a mut [f32],
 }
 
 /// The numbers of one step, corrected for the start.
@@ -128,13 +143,82 @@ struct Update {
 }
 
 impl Update {
-    fn apply(&self, keep: f32, gradient: &[f32], first: &mut [f32], second: &mut [f32], weights: &mut [f32]) {
-        for (((&g, m), v), w) in gradient.iter().zip(first).zip(second).zip(weights) {
-            let g = g * self.scale;
-            *m = self.beta1 * *m + (1.0 - self.beta1) * g;
-            *v = self.beta2 * *v + (1.0 - self.beta2) * g * g;
-            let root = (*v * self.correction2).sqrt() + self.epsilon;
-            *w = *w * keep - self.rate * (*m / root);
-        }
+    /// Moves weights and averages on; gives the sums of the gradient moments' squares.
+    fn apply(&self, piece: Piece<'_>) -> (f64, f64) {
+        Arch::new().dispatch(Apply { update: self, piece })
     }
+}
+
+struct Apply<'a> {
+    update: &'a Update,
+    piece: Piece<'a>,
+}
+
+impl NullaryFnOnce for Apply<'_> {
+    type Output = (f64, f64);
+
+    #[inline(always)]
+    fn call(self) -> (f64, f64) {
+        let Update { scale, beta1, beta2, rate, correction2, epsilon } = *self.update;
+        let Piece { keep, gradient, first, second, mean, square, weights } = self.piece;
+        for (((&g, m), v), w) in gradient.iter().zip(first).zip(second).zip(weights) {
+            let g = g * scale;
+            *m = beta1 * *m + (1.0 - beta1) * g;
+            *v = beta2 * *v + (1.0 - beta2) * g * g;
+            let root = (*v * correction2).sqrt() + epsilon;
+            *w = *w * keep - rate * (*m / root);
+        }
+        let (stay, add) = (MOMENTS_BETA as f32, (1.0 - MOMENTS_BETA) as f32);
+        for ((&g, m), v) in gradient.iter().zip(mean.iter_mut()).zip(square.iter_mut()) {
+            *m = stay * *m + add * g;
+            *v = stay * *v + add * g * g;
+        }
+        let norm = sum_of(mean, |_, m| m * m);
+        let deviation = sum_of(mean, |i, m| (square[i] - m * m).max(0.0));
+        (f64::from(norm), f64::from(deviation))
+    }
+}
+
+/// The sum of squares of at most [`PIECE`] numbers, in `f64`: a gradient may be longer than the root of
+/// the largest `f32`.
+fn square_sum(values: &[f32]) -> f64 {
+    Arch::new().dispatch(SquareSum(values))
+}
+
+struct SquareSum<'a>(&'a [f32]);
+
+impl NullaryFnOnce for SquareSum<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn call(self) -> f64 {
+        let (chunks, rest) = self.0.as_chunks::<16>();
+        let mut sums = [0.0f64; 16];
+        for chunk in chunks {
+            for (sum, &value) in sums.iter_mut().zip(chunk) {
+                *sum += f64::from(value) * f64::from(value);
+            }
+        }
+        rest.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>() + sums.iter().sum::<f64>()
+    }
+}
+
+/// Runs `task` on every item, neighbours on the same thread; in the order of the items.
+fn on_threads<I: Send, O: Send>(items: Vec<I>, threads: usize, task: impl Fn(I) -> O + Sync) -> Vec<O> {
+    if threads <= 1 || items.len() < 2 {
+        return items.into_iter().map(task).collect();
+    }
+    let share = items.len().div_ceil(threads);
+    let mut items = items.into_iter();
+    let mut shares: Vec<Vec<I>> = Vec::new();
+    while items.len() > 0 {
+        shares.push(items.by_ref().take(share).collect());
+    }
+    let task = &task;
+    std::thread::scope(|scope| {
+        let run = |share: Vec<I>| scope.spawn(move || share.into_iter().map(task).collect::<Vec<O>>());
+        let handles: Vec<_> = shares.into_iter().map(run).collect();
+        let joined = handles.into_iter().map(|handle| handle.join());
+        joined.flat_map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    })
 }

@@ -16,7 +16,7 @@ use crate::host::{self, Activations, Engine, Trainer};
 use crate::learner::{self, GradientSums, Implementation, Memory, Model, Packing};
 use crate::model::Decoder;
 use crate::optimizer::{AdamW, OptimizerState, zeros_like};
-use crate::{ModelConfig, Sharing, Weights};
+use crate::{Dtype, ModelConfig, Sharing, Weights};
 
 /// How a policy computes; nothing here changes what its weights mean.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +25,9 @@ pub struct PolicyOptions {
     pub threads: Option<usize>,
     /// The optimizer of [`Learner::step`].
     pub optimizer: AdamW,
+    /// The numbers of matrices and their products, while sampling, scoring and learning on the host. Weights
+    /// and the optimizer's state are `f32` always; [`Implementation::Graph`] knows only `f32`.
+    pub dtype: Dtype,
     /// Which implementation learns.
     pub implementation: Implementation,
     /// Tokens of one micro-batch while learning, those that traces share counted once.
@@ -45,6 +48,7 @@ impl Default for PolicyOptions {
         PolicyOptions {
             threads: None,
             optimizer: AdamW::default(),
+            dtype: Dtype::default(),
             implementation: Implementation::default(),
             micro_batch_tokens: 2048,
             activation_bytes: 4 << 30,
@@ -138,7 +142,7 @@ impl Policy {
     }
 
     fn from_weights(config: ModelConfig, weights: Weights, options: PolicyOptions) -> Policy {
-        let published = Arc::new(Engine::new(&config, &weights));
+        let published = Arc::new(Engine::new(&config, &weights, options.dtype));
         Policy {
             optimizer: OptimizerState::new(&weights),
             gradient: zeros_like(&weights),
@@ -172,7 +176,7 @@ impl Policy {
 
     /// The packed current weights.
     fn engine(&mut self) -> Arc<Engine> {
-        let make = || Arc::new(Engine::new(&self.config, &self.weights));
+        let make = || Arc::new(Engine::new(&self.config, &self.weights, self.options.dtype));
         self.current.get_or_insert_with(make).clone()
     }
 
@@ -233,7 +237,8 @@ impl Learner for Policy {
 
     /// On an error the accumulated gradient is discarded, too.
     fn step(&mut self, rate: f64) -> Result<StepStats, LearnError> {
-        let stats = self.optimizer.step(&mut self.weights, &self.gradient, rate, &self.options.optimizer);
+        let threads = self.threads();
+        let stats = self.optimizer.step(&mut self.weights, &self.gradient, rate, &self.options.optimizer, threads);
         self.clear_gradient();
         if stats.is_ok() {
             self.current = None;

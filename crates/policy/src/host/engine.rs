@@ -6,12 +6,14 @@
 
 use crate::host::kernels::{combine, gate, norm_and_rotate, rms_norm, softmax, vector_pad};
 use crate::host::matrix::{Into, Matrix, PackedRows};
-use crate::{ModelConfig, Weights};
+use crate::{Dtype, ModelConfig, Weights};
 
 /// A model's weights, packed for [`Matrix`].
 #[derive(Debug)]
 pub(crate) struct Engine {
     pub(super) config: ModelConfig,
+    /// Of its matrices and of their products' sides.
+    pub(super) dtype: Dtype,
     pub(super) embedding: Vec<f32>,
     pub(super) layers: Vec<Layer>,
     pub(super) norm: Vec<f32>,
@@ -76,7 +78,7 @@ pub(super) struct Layer {
 
 impl Engine {
     /// Packs a copy of the weights.
-    pub(crate) fn new(config: &ModelConfig, weights: &Weights) -> Engine {
+    pub(crate) fn new(config: &ModelConfig, weights: &Weights, dtype: Dtype) -> Engine {
         let width = config.hidden_size;
         let layers = (0..config.num_hidden_layers)
             .map(|layer| {
@@ -86,22 +88,23 @@ impl Engine {
                 let scale = score_scale(config);
                 Layer {
                     input_norm: part("input_layernorm").to_vec(),
-                    query_key_value: Matrix::pack(width, &attention),
+                    query_key_value: Matrix::pack(dtype, width, &attention),
                     query_norm: part("self_attn.q_norm").iter().map(|weight| weight * scale).collect(),
                     key_norm: part("self_attn.k_norm").to_vec(),
-                    output: Matrix::pack(config.query_width(), &[part("self_attn.o_proj")]),
+                    output: Matrix::pack(dtype, config.query_width(), &[part("self_attn.o_proj")]),
                     feed_norm: part("post_attention_layernorm").to_vec(),
-                    gate_up: Matrix::pack(width, &["mlp.gate_proj", "mlp.up_proj"].map(part)),
-                    down: Matrix::pack(config.intermediate_size, &[part("mlp.down_proj")]),
+                    gate_up: Matrix::pack(dtype, width, &["mlp.gate_proj", "mlp.up_proj"].map(part)),
+                    down: Matrix::pack(dtype, config.intermediate_size, &[part("mlp.down_proj")]),
                 }
             })
             .collect();
         let embedding = weights.values("model.embed_tokens.weight").to_vec();
         let head = if config.tie_word_embeddings { &embedding } else { weights.values("lm_head.weight") };
         Engine {
-            head: Matrix::pack(width, &[head]),
+            head: Matrix::pack(dtype, width, &[head]),
             norm: weights.values("model.norm.weight").to_vec(),
             config: config.clone(),
+            dtype,
             embedding,
             layers,
         }

@@ -43,11 +43,6 @@ pub(crate) fn combine(a: &[f32], b: &[f32], stride: usize, out: &mut [f32]) {
     Arch::new().dispatch(Combine { a, every: 1, b, stride, out });
 }
 
-/// The same with `a[i · every]`: a column of a matrix.
-pub(crate) fn combine_column(a: &[f32], every: usize, b: &[f32], stride: usize, out: &mut [f32]) {
-    Arch::new().dispatch(Combine { a, every, b, stride, out });
-}
-
 /// Softmax of the first `length` scores; exact zeros after them.
 pub(crate) fn softmax(scores: &mut [f32], length: usize) {
     Arch::new().dispatch(Softmax { scores, length });
@@ -348,7 +343,7 @@ pub(super) fn inverse_root_mean_square(x: &[f32], epsilon: f32) -> f32 {
 
 /// A sum in an order that depends on the length alone: [`LANES`] partial sums, then these in pairs.
 #[inline(always)]
-pub(super) fn sum_of(x: &[f32], term: impl Fn(usize, f32) -> f32) -> f32 {
+pub(crate) fn sum_of(x: &[f32], term: impl Fn(usize, f32) -> f32) -> f32 {
     let (chunks, rest) = x.as_chunks::<LANES>();
     let mut sums = [0.0; LANES];
     for (c, chunk) in chunks.iter().enumerate() {

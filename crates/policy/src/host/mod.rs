@@ -6,10 +6,11 @@
 //! against.
 
 mod attention;
+pub(crate) mod ceilings;
 mod engine;
 mod kernels;
 mod layers;
-mod matrix;
+pub(crate) mod matrix;
 mod sampling;
 mod scoring;
 mod slopes;
@@ -17,7 +18,7 @@ mod tile;
 mod training;
 
 pub(crate) use engine::{Angles, Engine};
-pub(crate) use kernels::{log_sum, probabilities};
+pub(crate) use kernels::{log_sum, probabilities, sum_of};
 pub use layers::Activations;
 pub(crate) use layers::{Workspace, bytes_per_row};
 pub(crate) use sampling::sample;

@@ -9,7 +9,7 @@ use crate::host::attention::Attention;
 use crate::host::engine::{Angles, Engine, score_scale};
 use crate::host::kernels::rms_norm;
 use crate::host::layers::{Activations, Leave, Tokens, Workspace, turn};
-use crate::host::matrix::{Into, Matrix, PackedRows};
+use crate::host::matrix::{Into, Matrix, add_outer};
 use crate::host::slopes;
 use crate::learner::{Batch, GradientSums};
 use crate::outputs::PickScores;
@@ -69,7 +69,7 @@ struct LayerPlaces {
 impl Trainer {
     /// Packs the matrices of `weights`, which `engine` was made of.
     pub(crate) fn new(engine: Arc<Engine>, weights: &Weights, activations: Activations) -> Trainer {
-        let config = engine.config();
+        let (config, dtype) = (engine.config(), engine.dtype);
         let (width, names) =
             (config.hidden_size, |layer: usize, part: &str| format!("model.layers.{layer}.{part}.weight"));
         let attention = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"];
@@ -78,10 +78,10 @@ impl Trainer {
         let reverse = layers.clone().map(|layer| {
             let part = |part: &str| weights.values(&names(layer, part));
             Reverse {
-                query_key_value: Matrix::pack_transposed(width, &attention.map(part)),
-                output: Matrix::pack_transposed(config.query_width(), &[part("self_attn.o_proj")]),
-                gate_up: Matrix::pack_transposed(width, &feed.map(part)),
-                down: Matrix::pack_transposed(config.intermediate_size, &[part("mlp.down_proj")]),
+                query_key_value: Matrix::pack_transposed(dtype, width, &attention.map(part)),
+                output: Matrix::pack_transposed(dtype, config.query_width(), &[part("self_attn.o_proj")]),
+                gate_up: Matrix::pack_transposed(dtype, width, &feed.map(part)),
+                down: Matrix::pack_transposed(dtype, config.intermediate_size, &[part("mlp.down_proj")]),
             }
         });
         let places = layers.map(|layer| {
@@ -101,7 +101,7 @@ impl Trainer {
         let head = if config.tie_word_embeddings { embedding } else { weights.position("lm_head.weight") };
         Trainer {
             layers: reverse.collect(),
-            head: Matrix::pack_transposed(width, &[&weights.tensors[head].values]),
+            head: Matrix::pack_transposed(dtype, width, &[&weights.tensors[head].values]),
             places: Places { embedding, head, norm: weights.position("model.norm.weight"), layers: places.collect() },
             engine,
             activations,
@@ -129,7 +129,8 @@ impl Trainer {
         angles: &Angles,
         sums: &mut GradientSums,
     ) -> Workspace {
-        let Engine { config, norm, head, .. } = &*self.engine;
+        let Engine { config, norm, head, dtype, .. } = &*self.engine;
+        let dtype = *dtype;
         let (width, epsilon, feed) = (config.hidden_size, config.rms_norm_eps as f32, config.intermediate_size);
         let (query_width, key_width) = (config.query_width(), config.key_value_width());
         let Going { batch, log_sums, mut workspace } = going;
@@ -144,8 +145,8 @@ impl Trainer {
             logits.resize(piece.len() * config.vocab_size, 0.0);
             head.multiply(&normed_last[states.clone()], logits, Into::Replace, &mut passing.packed);
             batch.outputs.slopes(piece.clone(), logits, &log_sums[piece], coefficients);
-            let d_head = &mut sums[self.places.head];
-            add_outer(logits, &normed_last[states.clone()], width, d_head, &mut passing.packed);
+            let d_head = &mut [sums[self.places.head].as_mut_slice()];
+            add_outer(dtype, logits, &normed_last[states.clone()], width, d_head, &mut passing.packed);
             self.head.multiply(logits, &mut back.last[states], Into::Replace, &mut passing.packed);
         }
         // `normed_last` has served: it takes the slopes before the last norm.
@@ -179,16 +180,17 @@ impl Trainer {
 
             reverse.down.multiply(&back.residual, &mut passing.gated, Into::Replace, packed);
             slopes::gate(&kept.wide, feed, &mut passing.gated, &mut back.wide);
-            add_outer(&back.residual, &passing.gated, feed, &mut sums[places.down], packed);
+            let d_down = &mut [sums[places.down].as_mut_slice()];
+            add_outer(dtype, &back.residual, &passing.gated, feed, d_down, packed);
             rms_norm(&kept.middle, &layer.feed_norm, epsilon, &mut passing.normed);
-            let mut together = vec![0.0; 2 * feed * width];
-            add_outer(&back.wide, &passing.normed, width, &mut together, packed);
-            split(&together, &places.gate_up, sums);
+            let mut d_gate_up = parts(sums, places.gate_up);
+            add_outer(dtype, &back.wide, &passing.normed, width, &mut d_gate_up, packed);
             reverse.gate_up.multiply(&back.wide, &mut back.normed, Into::Replace, packed);
             let d_norm = &mut sums[places.feed_norm];
             slopes::rms_norm(&kept.middle, &layer.feed_norm, epsilon, &back.normed, &mut back.residual, d_norm);
 
-            add_outer(&back.residual, &kept.attended, query_width, &mut sums[places.output], packed);
+            let d_output = &mut [sums[places.output].as_mut_slice()];
+            add_outer(dtype, &back.residual, &kept.attended, query_width, d_output, packed);
             reverse.output.multiply(&back.residual, &mut back.attended, Into::Replace, packed);
             turn(&self.engine, number, tokens, &kept.raw, &mut passing.turned);
             attention.backward(
@@ -216,9 +218,8 @@ impl Trainer {
                 *sum += d * score_scale(config);
             }
             rms_norm(input, &layer.input_norm, epsilon, &mut passing.normed);
-            let mut together = vec![0.0; outputs * width];
-            add_outer(&back.raw, &passing.normed, width, &mut together, packed);
-            split(&together, &places.query_key_value, sums);
+            let mut d_query_key_value = parts(sums, places.query_key_value);
+            add_outer(dtype, &back.raw, &passing.normed, width, &mut d_query_key_value, packed);
             reverse.query_key_value.multiply(&back.raw, &mut back.normed, Into::Replace, packed);
             let d_norm = &mut sums[places.input_norm];
             slopes::rms_norm(input, &layer.input_norm, epsilon, &back.normed, &mut back.residual, d_norm);
@@ -266,21 +267,10 @@ fn pieces(outputs: usize, vocabulary: usize) -> impl Iterator<Item = Range<usize
     (0..outputs).step_by(size).map(move |start| start..outputs.min(start + size))
 }
 
-/// `sum += d_yᵀ x` for `d_y: [rows, outputs]` and `x: [rows, width]`: a matrix's gradient.
-fn add_outer(d_y: &[f32], x: &[f32], width: usize, sum: &mut [f32], packed: &mut PackedRows) {
-    if !x.is_empty() {
-        Matrix::pack_transposed(width, &[x]).multiply_columns(d_y, sum, Into::Add, packed);
-    }
-}
-
-/// Adds the parts of a gradient that was computed in one piece.
-fn split(together: &[f32], places: &[usize], sums: &mut GradientSums) {
-    let mut left = together;
-    for &place in places {
-        let (part, rest) = left.split_at(sums[place].len());
-        add(&mut sums[place], part);
-        left = rest;
-    }
+/// Gradients that are computed in one piece.
+fn parts<const N: usize>(sums: &mut GradientSums, places: [usize; N]) -> [&mut [f32]; N] {
+    let parts = sums.get_disjoint_mut(places).expect("each tensor has a place of its own");
+    parts.map(Vec::as_mut_slice)
 }
 
 fn add(sum: &mut [f32], values: &[f32]) {
