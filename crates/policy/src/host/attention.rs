@@ -109,8 +109,7 @@ impl Attention {
                 );
                 values.read(&raw[span.start * raw_width..], raw_width, turned_width + group * self.dim, span, self);
                 for (from, to) in span.tiles() {
-                    let queries = &turned[from * turned_width + head * self.dim..];
-                    let queries = Left { values: queries, row: turned_width, step: 1 };
+                    let queries = Left::Rows(&turned[from * turned_width + head * self.dim..], turned_width);
                     let sizes = Sizes { rows: to - from, inner: self.dim, columns: span.columns() };
                     product(queries, keys.columns(), sizes, scores, KEYS, Into::Replace);
                     merge_softmax(
@@ -121,9 +120,15 @@ impl Attention {
                         &mut total[from..to],
                         &mut sums[from * padded..to * padded],
                     );
-                    let weights = Left { values: scores, row: KEYS, step: 1 };
                     let sizes = Sizes { rows: to - from, inner: span.len(), columns: padded };
-                    product(weights, values.rows(padded), sizes, &mut sums[from * padded..], padded, Into::Add);
+                    product(
+                        Left::Rows(scores, KEYS),
+                        values.rows(padded),
+                        sizes,
+                        &mut sums[from * padded..],
+                        padded,
+                        Into::Add,
+                    );
                 }
             }
             let sums = sums.chunks_exact(padded).zip(largest.iter().zip(total.iter()));
@@ -178,10 +183,23 @@ impl Attention {
                 refill(d_values, KEYS * padded, 0.0);
                 for (from, to) in span.tiles() {
                     let tile = from * padded..to * padded;
-                    let rows_of = |values| Left { values, row: padded, step: 1 };
                     let sizes = Sizes { rows: to - from, inner: self.dim, columns: span.columns() };
-                    product(rows_of(&queries[tile.clone()]), keys.columns(), sizes, scores, KEYS, Into::Replace);
-                    product(rows_of(&d_outs[tile.clone()]), values.columns(), sizes, d_scores, KEYS, Into::Replace);
+                    product(
+                        Left::Rows(&queries[tile.clone()], padded),
+                        keys.columns(),
+                        sizes,
+                        scores,
+                        KEYS,
+                        Into::Replace,
+                    );
+                    product(
+                        Left::Rows(&d_outs[tile.clone()], padded),
+                        values.columns(),
+                        sizes,
+                        d_scores,
+                        KEYS,
+                        Into::Replace,
+                    );
                     let count = (to - from) * KEYS;
                     slopes::tree_softmax(
                         &mut scores[..count],
@@ -191,14 +209,26 @@ impl Attention {
                         &log_sums[from..to],
                         &along[from..to],
                     );
-                    let by_row = |values| Left { values, row: KEYS, step: 1 };
-                    let by_key = |values| Left { values, row: 1, step: KEYS };
                     let right = |values| Right { values, stride: padded };
                     let sizes = Sizes { rows: to - from, inner: span.len(), columns: padded };
-                    product(by_row(d_scores), keys.rows(padded), sizes, &mut sums[tile.clone()], padded, Into::Add);
+                    product(
+                        Left::Rows(d_scores, KEYS),
+                        keys.rows(padded),
+                        sizes,
+                        &mut sums[tile.clone()],
+                        padded,
+                        Into::Add,
+                    );
                     let sizes = Sizes { rows: span.len(), inner: to - from, columns: padded };
-                    product(by_key(d_scores), right(&queries[tile.clone()]), sizes, d_keys, padded, Into::Add);
-                    product(by_key(scores), right(&d_outs[tile]), sizes, d_values, padded, Into::Add);
+                    product(
+                        Left::Columns(d_scores, KEYS),
+                        right(&queries[tile.clone()]),
+                        sizes,
+                        d_keys,
+                        padded,
+                        Into::Add,
+                    );
+                    product(Left::Columns(scores, KEYS), right(&d_outs[tile]), sizes, d_values, padded, Into::Add);
                 }
                 let d_rows = d_raw[span.start * raw_width..span.end * raw_width].chunks_exact_mut(raw_width);
                 let slopes = d_keys.chunks_exact(padded).zip(d_values.chunks_exact(padded));

@@ -1,4 +1,4 @@
-//! Small products of blocks, for attention: rows that stand anywhere in memory times a block of rows.
+//! Small products of blocks, for attention: nothing is packed, both sides are read where they stand.
 //!
 //! As everything in [`super::kernels`], each number that comes out is one chain of fused multiply-adds in
 //! the order of the inner dimension, whatever rows are computed beside it.
@@ -7,12 +7,13 @@ use pulp::{Arch, Simd, WithSimd};
 
 use crate::host::matrix::Into;
 
-/// The left side: `rows × inner` numbers, that of row `r` and inner `i` at `values[r · row + i · step]`.
+/// The left side, `rows × inner` numbers.
 #[derive(Clone, Copy)]
-pub(super) struct Left<'a> {
-    pub(super) values: &'a [f32],
-    pub(super) row: usize,
-    pub(super) step: usize,
+pub(super) enum Left<'a> {
+    /// Row by row, the rows so many numbers apart.
+    Rows(&'a [f32], usize),
+    /// Column by column, the columns so many numbers apart.
+    Columns(&'a [f32], usize),
 }
 
 /// The right side: `inner × columns` numbers, rows `stride` apart.
@@ -34,10 +35,6 @@ pub(super) struct Sizes {
 pub(super) fn product(left: Left, right: Right, sizes: Sizes, out: &mut [f32], stride: usize, into: Into) {
     Arch::new().dispatch(Product { left, right, sizes, out, stride, into });
 }
-
-/// Rows of one register tile, and inner numbers that are packed at a time.
-const TILE: usize = 8;
-const INNER: usize = 64;
 
 struct Product<'a> {
     left: Left<'a>,
@@ -70,48 +67,52 @@ impl Product<'_> {
     #[inline(always)]
     fn rows<S: Simd, const M: usize>(&mut self, simd: S, first: usize) -> usize {
         let Sizes { inner, columns, .. } = self.sizes;
-        let mut packed = [0.0f32; TILE * INNER];
-        // A longer inner dimension is gone through in pieces; the chain goes on from what was stored.
-        let mut start = 0;
-        loop {
-            let count = INNER.min(inner - start);
-            let (packed, _) = packed.as_chunks_mut::<M>();
-            for m in 0..M {
-                let from = (first + m) * self.left.row + start * self.left.step;
-                let values = self.left.values[from..].iter().step_by(self.left.step);
-                for (packed, &value) in packed[..count].iter_mut().zip(values) {
-                    packed[m] = value;
+        if inner == 0 {
+            self.tiles::<S, M>(simd, first, |_, _| 0.0);
+            return M;
+        }
+        match self.left {
+            Left::Rows(values, stride) => {
+                let mut rows = [&values[first * stride..][..inner]; M];
+                for m in 1..M {
+                    rows[m] = &values[(first + m) * stride..][..inner];
                 }
+                self.tiles::<S, M>(simd, first, |i, m| rows[m][i]);
             }
-            let into = if start == 0 { self.into } else { Into::Add };
-            let pair = 2 * S::F32_LANES;
-            let pairs = columns / pair * pair;
-            for column in (0..pairs).step_by(pair) {
-                self.tile::<S, M, 2>(simd, &packed[..count], (first, start, column), into);
+            Left::Columns(values, stride) => {
+                let values = &values[first..];
+                debug_assert!(values.len() >= (inner - 1) * stride + M && columns > 0);
+                self.tiles::<S, M>(simd, first, |i, m| values[i * stride + m]);
             }
-            for column in (pairs..columns).step_by(S::F32_LANES) {
-                self.tile::<S, M, 1>(simd, &packed[..count], (first, start, column), into);
-            }
-            start += count;
-            if start >= inner {
-                return M;
-            }
+        }
+        M
+    }
+
+    #[inline(always)]
+    fn tiles<S: Simd, const M: usize>(&mut self, simd: S, first: usize, left: impl Fn(usize, usize) -> f32) {
+        let columns = self.sizes.columns;
+        let pair = 2 * S::F32_LANES;
+        let pairs = columns / pair * pair;
+        for column in (0..pairs).step_by(pair) {
+            self.tile::<S, M, 2>(simd, (first, column), &left);
+        }
+        for column in (pairs..columns).step_by(S::F32_LANES) {
+            self.tile::<S, M, 1>(simd, (first, column), &left);
         }
     }
 
-    /// `M` rows of `N` vectors, from row, inner number and column `at` on.
+    /// `M` rows of `N` vectors, from row and column `at` on.
     #[inline(always)]
     fn tile<S: Simd, const M: usize, const N: usize>(
         &mut self,
         simd: S,
-        packed: &[[f32; M]],
-        at: (usize, usize, usize),
-        into: Into,
+        at: (usize, usize),
+        left: &impl Fn(usize, usize) -> f32,
     ) {
-        let (first, start, column) = at;
+        let (first, column) = at;
         let width = N * S::F32_LANES;
         let mut sums = [[simd.splat_f32s(0.0); N]; M];
-        if into == Into::Add {
+        if self.into == Into::Add {
             for m in 0..M {
                 let (out, _) = S::as_simd_f32s(&self.out[(first + m) * self.stride + column..][..width]);
                 for n in 0..N {
@@ -119,13 +120,12 @@ impl Product<'_> {
                 }
             }
         }
-        let rows = self.right.values[start * self.right.stride + column..].chunks(self.right.stride);
-        for (a, row) in packed.iter().zip(rows) {
-            let (row, _) = S::as_simd_f32s(&row[..width]);
+        for i in 0..self.sizes.inner {
+            let (right, _) = S::as_simd_f32s(&self.right.values[i * self.right.stride + column..][..width]);
             for m in 0..M {
-                let a = simd.splat_f32s(a[m]);
+                let a = simd.splat_f32s(left(i, m));
                 for n in 0..N {
-                    sums[m][n] = simd.mul_add_f32s(a, row[n], sums[m][n]);
+                    sums[m][n] = simd.mul_add_f32s(a, right[n], sums[m][n]);
                 }
             }
         }
@@ -146,9 +146,15 @@ mod tests {
     #[test]
     fn products_equal_plain_sums_whatever_rows_stand_beside() {
         for (rows, inner, columns) in [(1, 1, 16), (3, 32, 64), (64, 64, 48), (13, 7, 32), (9, 130, 16), (5, 0, 16)] {
-            for (row, step) in [(inner + 3, 1), (1, rows + 2)] {
-                let left = numbers(rows.max(inner + 3) * (inner + rows + 5), 1);
-                let left = Left { values: &left, row, step };
+            for by_rows in [true, false] {
+                let values = numbers((rows + 3) * (inner + 3), 1);
+                let stride = if by_rows { inner + 3 } else { rows + 3 };
+                let from = |row: usize| match by_rows {
+                    true => Left::Rows(&values[row * stride..], stride),
+                    false => Left::Columns(&values[row..], stride),
+                };
+                let number = |row: usize, i: usize| values[if by_rows { row * stride + i } else { i * stride + row }];
+                let left = from(0);
                 let right = numbers((inner + 1) * (columns + 16), 2);
                 let right = Right { values: &right, stride: columns + 16 };
                 for into in [Into::Replace, Into::Add] {
@@ -160,13 +166,12 @@ mod tests {
                     product(left, right, Sizes { rows, inner, columns }, &mut all, columns, into);
                     for r in 0..rows {
                         let mut alone = before[r * columns..][..columns].to_vec();
-                        let one = Left { values: &left.values[r * row..], ..left };
-                        product(one, right, Sizes { rows: 1, inner, columns }, &mut alone, columns, into);
+                        product(from(r), right, Sizes { rows: 1, inner, columns }, &mut alone, columns, into);
                         assert_eq!(alone, all[r * columns..][..columns], "row {r} of {rows}, inner {inner}");
                         for (c, &found) in alone.iter().enumerate() {
                             let terms = (0..inner).map(|i| {
                                 let b = right.values[i * right.stride + c];
-                                f64::from(left.values[r * row + i * step]) * f64::from(b)
+                                f64::from(number(r, i)) * f64::from(b)
                             });
                             let start = if into == Into::Add { f64::from(before[r * columns + c]) } else { 0.0 };
                             let expected = start + terms.sum::<f64>();
