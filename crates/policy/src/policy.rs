@@ -39,6 +39,8 @@ pub struct PolicyOptions {
     pub activations: Activations,
     /// Whether what prompts, prefixes and completions have in common is computed once.
     pub sharing: Sharing,
+    /// Memory for keys and values of all sequences that are sampled at the same time, in bytes.
+    pub cache_bytes: u64,
     /// Sequences that are decoded at the same time; memory for keys and values grows with it.
     pub sequences: usize,
 }
@@ -54,6 +56,7 @@ impl Default for PolicyOptions {
             activation_bytes: 4 << 30,
             activations: Activations::default(),
             sharing: Sharing::default(),
+            cache_bytes: 1 << 30,
             sequences: 256,
         }
     }

@@ -6,11 +6,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use toehold_policy::{Policy, PolicyOptions};
+use toehold_policy::{Dtype, Policy, PolicyOptions};
 use toehold_rollout::collect::TextJudge;
 use toehold_rollout::store::PolicyRecord;
 use toehold_rollout::{Problem, ProblemSet, PromptTemplate, Sampler, SamplingParams, Start, Store, TokenizerFile};
-use toehold_training::recipe::Source;
+use toehold_training::recipe::{self, Source};
 use toehold_training::{CurriculumKind, Plan, Recipe};
 
 use crate::command_line::RecipeArgs;
@@ -168,9 +168,22 @@ pub fn folder_of(plan: &Plan) -> PathBuf {
 /// # Errors
 /// What is wrong with the model folder.
 fn open_policy(plan: &Plan) -> Result<Policy> {
-    let mut options = PolicyOptions::default();
+    Ok(Policy::open(&plan.policy.model, policy_options(plan))?)
+}
+
+/// How the plan's policy computes.
+fn policy_options(plan: &Plan) -> PolicyOptions {
+    let mut options = PolicyOptions {
+        dtype: match plan.policy.dtype {
+            recipe::Dtype::F32 => Dtype::F32,
+            recipe::Dtype::Bf16 => Dtype::Bf16,
+        },
+        cache_bytes: u64::from(plan.policy.cache_mib) << 20,
+        micro_batch_tokens: plan.policy.micro_batch_tokens as usize,
+        ..PolicyOptions::default()
+    };
     options.optimizer.clip = plan.train.clip;
-    Ok(Policy::open(&plan.policy.model, options)?)
+    options
 }
 
 /// Whether the method needs traces: for prefixes, for imitation, or to know the problems' bands.

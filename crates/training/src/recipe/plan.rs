@@ -111,7 +111,26 @@ section! {
         model: PathBuf,
         /// What the policy is shown; `{problem}` stands for the problem's text.
         template: String = "{problem}\n".to_owned(),
+        /// The numbers of matrix products: `f32`, or `bf16` for half the memory and more speed where the
+        /// processor multiplies it. Weights and sums are `f32` always.
+        dtype: Dtype = Dtype::F32,
+        /// Memory for the keys and values of all sequences that are sampled at once, in MiB; with less,
+        /// fewer are sampled at a time.
+        cache_mib: u32 = 1024,
+        /// Tokens that are learnt from at once on each thread, what traces share counted once; memory
+        /// grows with it.
+        micro_batch_tokens: u32 = 2048,
     }
+}
+
+/// The numbers of matrix products.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dtype {
+    /// 32 bits.
+    F32,
+    /// The upper half of them.
+    Bf16,
 }
 
 /// How much is collected of each problem.

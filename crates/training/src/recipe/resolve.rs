@@ -58,6 +58,9 @@ fn check_ranges<O, C>(plan: &Plan<O, C>) -> Result<(), RecipeError> {
     check("run", "name", &run.name, name_is_plain, "a folder's name")?;
     check("problems", "count", problems.count, problems.count > 0, "at least 1")?;
     check("policy", "template", format!("{:?}", policy.template), has_problem, "text with {problem}")?;
+    check("policy", "cache_mib", policy.cache_mib, policy.cache_mib > 0, "at least 1")?;
+    let micro_batch = policy.micro_batch_tokens;
+    check("policy", "micro_batch_tokens", micro_batch, micro_batch > 0, "at least 1")?;
     check("collect", "max_attempts", collect.max_attempts, collect.max_attempts > 0, "at least 1")?;
     check("collect", "temperature", collect.temperature, is_above_zero(collect.temperature), "above 0")?;
     check("collect", "max_tokens", collect.max_tokens, collect.max_tokens > 0, "at least 1")?;
