@@ -27,8 +27,8 @@ pub enum Implementation {
     /// Loops over the host's own slices: several times faster.
     #[default]
     Host,
-    /// The graph of tensors, differentiated by the tensor library: the reference. It shares nothing
-    /// between traces.
+    /// The graph of tensors, differentiated by the tensor library: the reference, and with the feature
+    /// `vulkan` the way to a GPU. It shares nothing between traces.
     Graph,
 }
 

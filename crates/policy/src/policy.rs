@@ -4,7 +4,6 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
-use burn::tensor::Device;
 use toehold_rollout::{
     Completion, LearnError, Learner, PolicyVersion, SampleError, SampleRequest, Sampler, ScoreError, Scorer, StepStats,
     TokenScores, Trace,
@@ -14,9 +13,9 @@ use crate::checkpoint::{self, Note, OpenPolicyError, ReadWeightsError, WriteWeig
 use crate::config::ShapeError;
 use crate::host::{self, Activations, Engine, Trainer};
 use crate::learner::{self, GradientSums, Implementation, Memory, Model, Packing};
-use crate::model::Decoder;
+use crate::model::{self, Decoder};
 use crate::optimizer::{AdamW, OptimizerState, zeros_like};
-use crate::{Dtype, ModelConfig, Sharing, Weights};
+use crate::{Dtype, MemoryEstimate, ModelConfig, Sharing, Weights};
 
 /// How a policy computes; nothing here changes what its weights mean.
 #[derive(Clone, Debug, PartialEq)]
@@ -144,6 +143,13 @@ impl Policy {
         &self.gradient
     }
 
+    /// Memory that sampling and learning will take at most, for traces of up to `longest` tokens.
+    pub fn memory_estimate(&self, longest: usize) -> MemoryEstimate {
+        let packing = self.packing();
+        let (threads, rows) = (packing.threads as u64, packing.rows as u64);
+        MemoryEstimate::new(&self.config, &self.options, self.weights.count(), (threads, rows), longest as u64)
+    }
+
     fn from_weights(config: ModelConfig, weights: Weights, options: PolicyOptions) -> Policy {
         let published = Arc::new(Engine::new(&config, &weights, options.dtype));
         Policy {
@@ -226,7 +232,7 @@ impl Learner for Policy {
                 Model::Host(Box::new(Trainer::new(engine, &self.weights, self.options.activations)))
             }
             Implementation::Graph => {
-                let device = Device::flex().autodiff();
+                let device = model::device().autodiff();
                 Model::Graph(Box::new(Decoder::new(&self.config, &self.weights, &device)))
             }
         };

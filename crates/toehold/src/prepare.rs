@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use toehold_policy::{Dtype, Policy, PolicyOptions};
+use toehold_policy::{Dtype, Implementation, Policy, PolicyOptions};
 use toehold_rollout::collect::TextJudge;
 use toehold_rollout::store::PolicyRecord;
 use toehold_rollout::{Problem, ProblemSet, PromptTemplate, Sampler, SamplingParams, Start, Store, TokenizerFile};
@@ -177,6 +177,10 @@ fn policy_options(plan: &Plan) -> PolicyOptions {
         dtype: match plan.policy.dtype {
             recipe::Dtype::F32 => Dtype::F32,
             recipe::Dtype::Bf16 => Dtype::Bf16,
+        },
+        implementation: match plan.policy.learner {
+            recipe::LearnerKind::Host => Implementation::Host,
+            recipe::LearnerKind::Graph => Implementation::Graph,
         },
         cache_bytes: u64::from(plan.policy.cache_mib) << 20,
         micro_batch_tokens: plan.policy.micro_batch_tokens as usize,

@@ -23,4 +23,4 @@ pub use layers::Activations;
 pub(crate) use layers::{Workspace, bytes_per_row};
 pub(crate) use sampling::sample;
 pub(crate) use scoring::score;
-pub(crate) use training::{Going, Trainer};
+pub(crate) use training::{Going, Trainer, logits_bytes};

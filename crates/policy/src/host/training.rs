@@ -261,9 +261,18 @@ impl Going {
     }
 }
 
+/// Bytes of the logits that are there at the same time.
+pub(crate) fn logits_bytes(config: &ModelConfig) -> u64 {
+    4 * (piece_size(config.vocab_size) * config.vocab_size) as u64
+}
+
+fn piece_size(vocabulary: usize) -> usize {
+    (LOGITS / vocabulary).clamp(1, 256)
+}
+
 /// Outputs whose logits are there at the same time.
 fn pieces(outputs: usize, vocabulary: usize) -> impl Iterator<Item = Range<usize>> {
-    let size = (LOGITS / vocabulary).clamp(1, 256);
+    let size = piece_size(vocabulary);
     (0..outputs).step_by(size).map(move |start| start..outputs.min(start + size))
 }
 

@@ -11,3 +11,14 @@ mod norm;
 mod rotary;
 
 pub(crate) use decoder::Decoder;
+
+use burn::tensor::Device;
+
+/// Where the graph is computed: on the GPU that was built in, or on the host.
+pub(crate) fn device() -> Device {
+    #[cfg(feature = "vulkan")]
+    let device = Device::vulkan(burn::tensor::DeviceKind::DefaultDevice);
+    #[cfg(not(feature = "vulkan"))]
+    let device = Device::flex();
+    device
+}

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use anyhow::{Result, bail};
 use clap::Args;
 use toehold_rollout::Store;
+use toehold_training::Plan;
 use toehold_training::evaluation::CountPlan;
 use toehold_training::trainer::{
     self, Compute, EvaluationPlan, Event, EventLog, ImitationPlan, Listener, Setup, StopReason, Summary, TrainPlan,
@@ -50,6 +51,7 @@ pub fn execute(prepared: &Prepared, output: &Output) -> Result<()> {
     if prepare::uses_collection(&prepared.plan) && sample::collection(prepared, &store)?.is_none() {
         bail!("nothing was sampled yet\nhint: `{}` comes first", prepared.resume_command("sample"));
     }
+    say_memory(prepared, output);
     let newest = checkpoint::latest(&prepared.folder.checkpoints())?.map(|(_, checkpoint)| checkpoint.step);
     let mut listener = Telling {
         log: EventLog::open(&prepared.folder.events(), newest)?,
@@ -70,6 +72,39 @@ pub fn execute(prepared: &Prepared, output: &Output) -> Result<()> {
         }
         _ => Err(Interrupted { resume: prepared.resume_command("train") }.into()),
     }
+}
+
+/// Says how much memory training takes at most, and warns where the machine has less.
+fn say_memory(prepared: &Prepared, output: &Output) {
+    let Plan { collect, train, .. } = &prepared.plan;
+    let prompt = prepared.starts.iter().map(|start| start.prompt.len()).max().unwrap_or(0);
+    // A prefix is part of a trace that was collected, and a completion comes after it.
+    let longest = prompt + (collect.max_tokens + train.max_tokens) as usize;
+    let estimate = prepared.base.memory_estimate(longest);
+    // The base policy stays beside the one that learns.
+    let needed = estimate.total() + estimate.weights + estimate.optimizer;
+    output.say(format!(
+        "memory: at most {} ({} weights and optimizer, {} gradients and activations, {} keys and values)",
+        terminal::bytes(needed),
+        terminal::bytes(2 * (estimate.weights + estimate.optimizer)),
+        terminal::bytes(estimate.gradients + estimate.activations),
+        terminal::bytes(estimate.cache),
+    ));
+    if let Some(free) = available_memory().filter(|&free| free < needed) {
+        output.warn(format!(
+            "only {} of memory are free, {} may be needed\n\
+             hint: lower policy.micro_batch_tokens or policy.cache_mib",
+            terminal::bytes(free),
+            terminal::bytes(needed)
+        ));
+    }
+}
+
+/// Memory that the system could still give, where it says so.
+fn available_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
 }
 
 /// Steps of the finished training of this run; none while it is unfinished.

@@ -36,6 +36,15 @@ pub fn flops(n: f64) -> String {
     format!("{} {prefix}FLOP", short(n / scale))
 }
 
+/// Memory in binary units: `340 MiB`, `1.2 GiB`.
+pub fn bytes(n: u64) -> String {
+    match n {
+        0..0x10_0000 => format!("{} KiB", n.div_ceil(1 << 10)),
+        0x10_0000..0x4000_0000 => format!("{} MiB", n.div_ceil(1 << 20)),
+        _ => format!("{:.1} GiB", n as f64 / (1u64 << 30) as f64),
+    }
+}
+
 /// The power of a thousand that `n` is best read in, and its prefix: `(1e12, "T")`.
 pub(crate) fn engineering(n: f64) -> (f64, &'static str) {
     let mut scale = 1.0;

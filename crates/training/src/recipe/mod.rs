@@ -17,7 +17,8 @@ use std::path::{Path, PathBuf};
 
 pub use overrides::apply as apply_override;
 pub use plan::{
-    Aggregation, Collect, Dtype, Evaluate, Keep, Plan, Policy, Problems, Run, Schedule, Sft, Source, Synthetic, Train, Until,
+    Aggregation, Collect, Dtype, Evaluate, Keep, LearnerKind, Plan, Policy, Problems, Run, Schedule, Sft, Source,
+    Synthetic, Train, Until,
 };
 pub use section::Method;
 pub(crate) use section::section;

@@ -114,6 +114,9 @@ section! {
         /// The numbers of matrix products: `f32`, or `bf16` for half the memory and more speed where the
         /// processor multiplies it. Weights and sums are `f32` always.
         dtype: Dtype = Dtype::F32,
+        /// `host`, or `graph`: the tensor library's, several times slower, `f32` only; on a GPU where toehold
+        /// was built for one.
+        learner: LearnerKind = LearnerKind::Host,
         /// Memory for the keys and values of all sequences that are sampled at once, in MiB; with less,
         /// fewer are sampled at a time.
         cache_mib: u32 = 1024,
@@ -121,6 +124,16 @@ section! {
         /// grows with it.
         micro_batch_tokens: u32 = 2048,
     }
+}
+
+/// What computes gradients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LearnerKind {
+    /// Loops made for the processor, which share what traces begin with.
+    Host,
+    /// A graph of tensors.
+    Graph,
 }
 
 /// The numbers of matrix products.

@@ -1,0 +1,56 @@
+//! How much memory a policy will take at most, told before it does.
+
+use serde::Serialize;
+
+use crate::host::{bytes_per_row, logits_bytes};
+use crate::{Dtype, ModelConfig, PolicyOptions};
+
+/// Bytes that sampling and learning take at most, by what they are for.
+///
+/// The program itself, its store and the allocator's slack are not in it: expect a tenth more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct MemoryEstimate {
+    /// Weights, and the packed copies that sampling, scoring and the way back run on.
+    pub weights: u64,
+    /// The optimizer's four lists.
+    pub optimizer: u64,
+    /// The gradient and those of the micro-batches on their way.
+    pub gradients: u64,
+    /// What micro-batches keep for the way back, and a piece of their logits.
+    pub activations: u64,
+    /// Keys and values of the sequences that are sampled at the same time.
+    pub cache: u64,
+}
+
+impl MemoryEstimate {
+    /// All of it.
+    pub fn total(&self) -> u64 {
+        self.weights + self.optimizer + self.gradients + self.activations + self.cache
+    }
+
+    /// For `parameters` numbers computed on so many threads at micro-batches of so many rows, with traces of
+    /// up to `longest` tokens.
+    pub(crate) fn new(
+        config: &ModelConfig,
+        options: &PolicyOptions,
+        parameters: u64,
+        (threads, rows): (u64, u64),
+        longest: u64,
+    ) -> MemoryEstimate {
+        let number = if options.dtype == Dtype::Bf16 { 2 } else { 4 };
+        let embedding = 4 * (config.vocab_size * config.hidden_size) as u64;
+        // One engine is published, one has the current weights, and the way back has the transposes.
+        let packed = 3 * number * parameters + 2 * embedding;
+        // A trace that is longer than a micro-batch has one of its own.
+        let row = bytes_per_row(config, options.activations);
+        let activations = threads * (rows.max(longest) * row + logits_bytes(config));
+        let key_value = 8 * (config.num_hidden_layers * config.key_value_width()) as u64;
+        MemoryEstimate {
+            weights: 4 * parameters + packed,
+            optimizer: 16 * parameters,
+            gradients: 4 * parameters * (2 + threads),
+            activations,
+            cache: (options.sequences as u64 * longest * key_value).min(options.cache_bytes),
+        }
+    }
+}
