@@ -26,7 +26,7 @@ mod weights;
 pub use checkpoint::{OpenPolicyError, ReadWeightsError, WriteWeightsError};
 pub use config::{ConfigError, ModelConfig, ShapeError};
 pub use dtype::Dtype;
-pub use host::Activations;
+pub use host::{Activations, SamplingStats};
 pub use learner::Implementation;
 pub use memory::MemoryEstimate;
 pub use optimizer::AdamW;

@@ -11,11 +11,11 @@ use toehold_rollout::{
 
 use crate::checkpoint::{self, Note, OpenPolicyError, ReadWeightsError, WriteWeightsError};
 use crate::config::ShapeError;
-use crate::host::{self, Activations, Engine, Trainer};
+use crate::host::{self, Activations, Engine, SamplingPlan, Store, Trainer};
 use crate::learner::{self, GradientSums, Implementation, Memory, Model, Packing};
 use crate::model::{self, Decoder};
 use crate::optimizer::{AdamW, OptimizerState, zeros_like};
-use crate::{Dtype, MemoryEstimate, ModelConfig, Sharing, Weights};
+use crate::{Dtype, MemoryEstimate, ModelConfig, SamplingStats, Sharing, Weights};
 
 /// How a policy computes; nothing here changes what its weights mean.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,7 +38,8 @@ pub struct PolicyOptions {
     pub activations: Activations,
     /// Whether what prompts, prefixes and completions have in common is computed once.
     pub sharing: Sharing,
-    /// Memory for keys and values of all sequences that are sampled at the same time, in bytes.
+    /// Memory for the keys and values of sampling, in bytes. Sequences that find no room wait; one that is
+    /// alone in its thread may go over it.
     pub cache_bytes: u64,
     /// Sequences that are decoded at the same time; memory for keys and values grows with it.
     pub sequences: usize,
@@ -78,6 +79,9 @@ pub struct Policy {
     current: Option<Arc<Engine>>,
     model: Option<Model>,
     memory: Memory,
+    /// Memory of keys and values from call to call.
+    store: Arc<Store>,
+    sampling: SamplingStats,
 }
 
 impl Policy {
@@ -137,6 +141,11 @@ impl Policy {
         &self.weights
     }
 
+    /// What the last call of [`sample`](Sampler::sample) did.
+    pub fn sampling_stats(&self) -> SamplingStats {
+        self.sampling
+    }
+
     /// The gradient accumulated since the last step, one list per tensor of
     /// [`weights`](Self::weights).
     pub fn gradient(&self) -> &[Vec<f32>] {
@@ -159,6 +168,8 @@ impl Policy {
             current: Some(published.clone()),
             model: None,
             memory: Memory::default(),
+            store: Arc::default(),
+            sampling: SamplingStats::default(),
             config,
             options,
             weights,
@@ -206,7 +217,9 @@ impl Sampler for Policy {
         requests: &[SampleRequest],
         done: &mut dyn FnMut(usize, Completion) -> ControlFlow<()>,
     ) -> Result<(), SampleError> {
-        host::sample(&self.published, requests, self.options.sequences, self.threads(), done)
+        let PolicyOptions { sequences, cache_bytes, sharing, .. } = self.options;
+        let plan = SamplingPlan { threads: self.threads(), sequences, cache_bytes, sharing };
+        host::sample(&self.published, requests, &plan, &self.store, &mut self.sampling, done)
     }
 }
 

@@ -4,13 +4,10 @@
 //! on how many rows there are or where it stands among them. Each output is one chain of fused
 //! multiply-adds, or a fixed number of them, in a fixed order, so a sequence gets the same bits alone and in any batch.
 
-use pulp::{Arch, NullaryFnOnce, Simd, WithSimd};
+use pulp::{Arch, NullaryFnOnce};
 
 /// Partial sums that a reduction keeps, whatever the machine's vectors are.
 const LANES: usize = 16;
-
-/// Partial sums of [`combine`]: one chain alone would wait for each addition.
-const PARTS: usize = 4;
 
 /// Maximum, logarithm of the sum and entropy of one row of logits.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,18 +31,6 @@ pub(crate) fn norm_and_rotate(x: &mut [f32], weight: &[f32], epsilon: f32, cos: 
 /// `y = silu(gate) · up` for rows `x: [rows, gate | up]`, each half as wide as a row of `y`.
 pub(crate) fn gate(x: &[f32], width: usize, y: &mut [f32]) {
     Arch::new().dispatch(Gate { x, width, y });
-}
-
-/// `out[j] = Σ a[i] · b[i · stride + j]`, in four partial sums by `i` modulo 4.
-///
-/// `out` is a multiple of [`vector_pad`] long, and so many values of `b` are read from each row.
-pub(crate) fn combine(a: &[f32], b: &[f32], stride: usize, out: &mut [f32]) {
-    Arch::new().dispatch(Combine { a, every: 1, b, stride, out });
-}
-
-/// Softmax of the first `length` scores; exact zeros after them.
-pub(crate) fn softmax(scores: &mut [f32], length: usize) {
-    Arch::new().dispatch(Softmax { scores, length });
 }
 
 /// Makes a block of scores, rows `stride` apart, into weights of a softmax that is not finished: of row
@@ -156,90 +141,6 @@ impl NullaryFnOnce for Gate<'_> {
             for ((y, &gate), &up) in y.iter_mut().zip(gate).zip(up) {
                 *y = gate / (1.0 + exp(-gate)) * up;
             }
-        }
-    }
-}
-
-struct Combine<'a> {
-    a: &'a [f32],
-    every: usize,
-    b: &'a [f32],
-    stride: usize,
-    out: &'a mut [f32],
-}
-
-impl WithSimd for Combine<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(mut self, simd: S) {
-        let (out, _) = S::as_mut_simd_f32s(std::mem::take(&mut self.out));
-        let (pairs, rest) = out.as_chunks_mut::<2>();
-        let skip = pairs.len() * 2 * S::F32_LANES;
-        for (chunk, out) in pairs.iter_mut().enumerate() {
-            *out = self.sums(simd, chunk * 2 * S::F32_LANES);
-        }
-        for out in rest {
-            [*out] = self.sums(simd, skip);
-        }
-    }
-}
-
-impl Combine<'_> {
-    /// `N` vectors of the sum, from column `from` on.
-    #[inline(always)]
-    fn sums<S: Simd, const N: usize>(&self, simd: S, from: usize) -> [S::f32s; N] {
-        let count = self.a.len().div_ceil(self.every);
-        let whole = count - count % PARTS;
-        let mut sums = [[simd.splat_f32s(0.0); N]; PARTS];
-        for i in (0..whole).step_by(PARTS) {
-            for (part, sums) in sums.iter_mut().enumerate() {
-                self.add_row(simd, i + part, from, sums);
-            }
-        }
-        for i in whole..count {
-            self.add_row(simd, i, from, &mut sums[0]);
-        }
-        // A loop and no closure: a closure would be compiled without the vector instructions.
-        let [mut total, second, third, fourth] = sums;
-        for n in 0..N {
-            let rest = simd.add_f32s(third[n], fourth[n]);
-            total[n] = simd.add_f32s(simd.add_f32s(total[n], second[n]), rest);
-        }
-        total
-    }
-
-    #[inline(always)]
-    fn add_row<S: Simd, const N: usize>(&self, simd: S, i: usize, from: usize, sums: &mut [S::f32s; N]) {
-        let start = i * self.stride + from;
-        let (row, _) = S::as_simd_f32s(&self.b[start..start + N * S::F32_LANES]);
-        let a = simd.splat_f32s(self.a[i * self.every]);
-        for n in 0..N {
-            sums[n] = simd.mul_add_f32s(a, row[n], sums[n]);
-        }
-    }
-}
-
-struct Softmax<'a> {
-    scores: &'a mut [f32],
-    length: usize,
-}
-
-impl NullaryFnOnce for Softmax<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        let (scores, padding) = self.scores.split_at_mut(self.length);
-        padding.fill(0.0);
-        let max = maximum(scores);
-        for score in scores.iter_mut() {
-            *score = exp(*score - max);
-        }
-        // The zeros of the padding may take part: they change no sum.
-        let scale = 1.0 / sum_of(scores, |_, score| score);
-        for score in scores {
-            *score *= scale;
         }
     }
 }
@@ -434,14 +335,5 @@ pub(crate) mod tests {
         assert!((uniform.entropy - 100f32.ln()).abs() < 1e-5);
         let sure = log_sum(&[0.0, 80.0, 0.0], &mut [0.0; 3]);
         assert!((sure.log_sum - 80.0).abs() < 1e-5 && sure.entropy.abs() < 1e-6);
-    }
-
-    #[test]
-    fn the_padding_of_a_softmax_is_exactly_zero() {
-        let mut scores = numbers(48, 4);
-        scores[35..].fill(f32::NAN);
-        softmax(&mut scores, 35);
-        assert_eq!(scores[35..], [0.0; 13]);
-        assert!((scores.iter().sum::<f32>() - 1.0).abs() < 1e-6);
     }
 }

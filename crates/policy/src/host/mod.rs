@@ -21,6 +21,7 @@ pub(crate) use engine::{Angles, Engine};
 pub(crate) use kernels::{log_sum, probabilities, sum_of};
 pub use layers::Activations;
 pub(crate) use layers::{Workspace, bytes_per_row};
-pub(crate) use sampling::sample;
+pub use sampling::SamplingStats;
+pub(crate) use sampling::{SamplingPlan, Store, sample};
 pub(crate) use scoring::score;
 pub(crate) use training::{Going, Trainer, logits_bytes};

@@ -4,7 +4,8 @@
 use std::ops::ControlFlow;
 
 use expect_test::{Expect, expect};
-use toehold_rollout::{SampleRequest, Sampler, SamplingParams, Scorer, StopReason};
+use toehold_policy::{ModelConfig, Policy, PolicyOptions, SamplingStats, Sharing};
+use toehold_rollout::{Completion, SampleRequest, Sampler, SamplingParams, Scorer, StopReason};
 
 use crate::{numbers, plain, random, request, sample, small, tokens, trace};
 
@@ -152,6 +153,158 @@ fn breaking_cancels_the_rest() {
     };
     policy.sample(&requests(50, 5), &mut done).unwrap();
     assert_eq!(seen, 3);
+}
+
+/// Requests whose starts are cuts of a few stems and of each other, some of them equal.
+fn tree(count: usize, seed: u64, vocabulary: usize) -> Vec<SampleRequest> {
+    // Lengths at the edges of blocks, below and above them, and one token.
+    const LENGTHS: [usize; 10] = [1, 2, 17, 63, 64, 65, 127, 128, 129, 150];
+    let choices = numbers(4 * count, seed);
+    let requests = choices.chunks_exact(4).enumerate().map(|(i, choice)| {
+        let mut start = tokens(150, choice[0] % 3, vocabulary);
+        start.truncate(LENGTHS[choice[1] as usize % LENGTHS.len()]);
+        if choice[2].is_multiple_of(4) {
+            start.extend(tokens(5, choice[2] % 7, vocabulary));
+        }
+        let (prompt, prefix) = start.split_at(1 + choice[2] as usize % start.len());
+        let max_tokens = [1, 2, 5, 30, 45][choice[3] as usize % 5];
+        let params = SamplingParams { stop: vec![3], top_k: (i % 3 * 9) as u32, ..plain(max_tokens) };
+        request(prompt, prefix, params, seed * 1000 + i as u64)
+    });
+    requests.collect()
+}
+
+/// Different beginnings of the requests' starts: what has to be computed at least.
+fn unique(requests: &[SampleRequest]) -> u64 {
+    let starts = requests.iter().map(|request| [&request.prompt[..], &request.prefix[..]].concat());
+    let beginnings = starts.flat_map(|start| (1..=start.len()).map(|end| start[..end].to_vec()).collect::<Vec<_>>());
+    beginnings.collect::<std::collections::HashSet<_>>().len() as u64
+}
+
+fn run(config: &ModelConfig, options: PolicyOptions, requests: &[SampleRequest]) -> (Vec<Completion>, SamplingStats) {
+    let mut policy = Policy::random(config, 5, options).unwrap();
+    (sample(&mut policy, requests), policy.sampling_stats())
+}
+
+/// A model with the heads of larger ones: whole vectors, and three queries to a key.
+fn regular() -> ModelConfig {
+    let mut config = ModelConfig::new(50, 48, 2, 6, 2, 64);
+    config.head_dim = 32;
+    config.initializer_range = 0.2;
+    config.max_position_embeddings = 300;
+    config
+}
+
+#[test]
+fn shared_equals_separate_and_each_token_is_prefilled_once() {
+    for (config, seed) in [(small(true), 1), (small(false), 2), (regular(), 3), (regular(), 4)] {
+        let requests = tree(40, seed, config.vocab_size);
+        let alone = PolicyOptions { sequences: 1, sharing: Sharing::Separate, ..crate::options(1) };
+        let (expected, stats) = run(&config, alone, &requests);
+        let all: usize = requests.iter().map(|request| request.prompt.len() + request.prefix.len()).sum();
+        let drawn: usize = expected.iter().map(|completion| completion.tokens.len()).sum();
+        assert_eq!(stats.prefilled_tokens, all as u64, "separately, every token of every start is computed");
+        for threads in 1..=4 {
+            for sequences in [1, 2, 7, 256] {
+                for sharing in [Sharing::Shared, Sharing::Separate] {
+                    let options = PolicyOptions { sequences, sharing, ..crate::options(threads) };
+                    let (found, stats) = run(&config, options, &requests);
+                    assert_eq!(found, expected, "{threads} threads, {sequences} sequences, {sharing:?}");
+                    let prefilled = match sharing {
+                        Sharing::Shared => unique(&requests),
+                        Sharing::Separate => all as u64,
+                    };
+                    assert_eq!(stats.prefilled_tokens, prefilled, "{threads} threads, {sequences} sequences");
+                    assert_eq!((stats.decoded_tokens, stats.preemptions), (drawn as u64, 0));
+                    assert_eq!(stats.recomputed_tokens, 0);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_small_budget_puts_sequences_aside_and_changes_no_bit() {
+    let config = regular();
+    // Keys and values of 64 positions: 2 layers of 2 heads of 32 dimensions.
+    let block = 64 * 2 * 2 * (32 + 32) * 4;
+    for seed in [5, 6, 7] {
+        let mut requests = tree(40, seed, config.vocab_size);
+        for request in &mut requests {
+            request.params.max_tokens += 70;
+        }
+        let (expected, stats) = run(&config, crate::options(1), &requests);
+        assert_eq!(stats.preemptions, 0);
+        let (mut preempted, mut recomputed) = (0, 0);
+        for (threads, sequences) in [(1, 256), (1, 3), (2, 256), (3, 8)] {
+            for blocks in [0, 1, 4, 9, 20, 50] {
+                let cache_bytes = blocks * block * threads as u64;
+                let options = PolicyOptions { sequences, cache_bytes, ..crate::options(threads) };
+                let (found, stats) = run(&config, options, &requests);
+                assert_eq!(found, expected, "{threads} threads, {sequences} sequences, {blocks} blocks for each");
+                assert_eq!(stats.prefilled_tokens, unique(&requests));
+                // A lone sequence may go over it: by its own five blocks and those of starts that wait.
+                let (peak, most) = (stats.peak_cache_bytes / block, blocks.max(10) * threads as u64);
+                assert!(peak <= most, "{peak} blocks, {threads} threads, {blocks} for each");
+                preempted += stats.preemptions;
+                recomputed += stats.recomputed_tokens;
+            }
+        }
+        assert!(preempted > 50 && recomputed > preempted, "{preempted} times, {recomputed} tokens");
+    }
+}
+
+#[test]
+fn a_long_start_is_read_through_many_blocks() {
+    let mut config = regular();
+    config.max_position_embeddings = 1000;
+    let long = tokens(900, 1, config.vocab_size);
+    let requests: Vec<_> = (0..12)
+        .map(|i| {
+            let cut = [900, 899, 640, 513, 512, 300][i % 6];
+            request(&long[..3], &long[3..cut], plain(1 + i as u32 * 5), i as u64)
+        })
+        .collect();
+    let alone = PolicyOptions { sequences: 1, sharing: Sharing::Separate, ..crate::options(1) };
+    let (expected, _) = run(&config, alone, &requests);
+    let (found, stats) = run(&config, crate::options(2), &requests);
+    assert_eq!(found, expected);
+    assert_eq!(stats.prefilled_tokens, 900);
+    let mut policy = Policy::random(&config, 5, crate::options(2)).unwrap();
+    for (request, completion) in requests.iter().zip(found) {
+        let mut trace = trace(&request.prompt, &request.prefix, &completion.tokens);
+        trace.completion = completion;
+        let scores = policy.score(&[&trace]).unwrap().remove(0);
+        for (behavior, current) in trace.completion.behavior.iter().zip(&scores.current) {
+            assert!((behavior - current).abs() < 1e-4, "behavior {behavior}, score {current}");
+        }
+    }
+}
+
+#[test]
+fn breaking_cancels_the_rest_whatever_the_threads_are_doing() {
+    let config = regular();
+    let requests = tree(60, 8, config.vocab_size);
+    for threads in 1..=3 {
+        for last in [1, 2, 10, 59, 60] {
+            let options = PolicyOptions { cache_bytes: 2_000_000, ..crate::options(threads) };
+            let mut policy = Policy::random(&config, 5, options).unwrap();
+            let mut seen = std::collections::HashSet::new();
+            let mut done = |index: usize, _| {
+                assert!(seen.insert(index), "request {index} ended twice");
+                if seen.len() == last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            };
+            policy.sample(&requests, &mut done).unwrap();
+            assert_eq!(seen.len(), last);
+        }
+    }
+}
+
+#[test]
+fn no_requests_are_no_trouble() {
+    let mut policy = random(&small(true), 2);
+    assert_eq!(sample(&mut policy, &[]), []);
+    assert_eq!(policy.sampling_stats(), SamplingStats::default());
 }
 
 #[track_caller]
