@@ -1,6 +1,6 @@
 //! One kind of work over and over, for a profiler:
 //! `perf record -g target/release/examples/profile learn f32 t 192` (learn, score or sample; f32 or bf16;
-//! shape t or s; tokens of the shared prefix).
+//! shape t, s or demo; tokens of the shared prefix).
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "an example to be looked at")]
 
 use std::ops::ControlFlow;
@@ -21,6 +21,7 @@ fn main() {
     let completion: usize = argument(6, "64").parse().unwrap();
     let dtype = if argument(1, "f32") == "bf16" { Dtype::Bf16 } else { Dtype::F32 };
     let mut config = match argument(2, "t").as_str() {
+        "demo" => ModelConfig::new(64, 64, 3, 4, 2, 176),
         "s" => ModelConfig::new(4096, 512, 12, 8, 4, 1536),
         _ => ModelConfig::new(512, 256, 6, 8, 4, 768),
     };

@@ -120,6 +120,9 @@ pub(crate) fn zeros_like(weights: &Weights) -> Vec<Vec<f32>> {
 /// depend on the threads.
 const PIECE: usize = 1 << 16;
 
+/// Pieces below which another thread costs more than it does.
+const SHARE: usize = 8;
+
 /// One stretch of a parameter and all that belongs to it.
 struct Piece<'a> {
     /// What decay leaves of a weight.
@@ -205,10 +208,10 @@ impl NullaryFnOnce for SquareSum<'_> {
 
 /// Runs `task` on every item, neighbours on the same thread; in the order of the items.
 fn on_threads<I: Send, O: Send>(items: Vec<I>, threads: usize, task: impl Fn(I) -> O + Sync) -> Vec<O> {
-    if threads <= 1 || items.len() < 2 {
+    let share = items.len().div_ceil(threads.max(1)).max(SHARE);
+    if items.len() <= share {
         return items.into_iter().map(task).collect();
     }
-    let share = items.len().div_ceil(threads);
     let mut items = items.into_iter();
     let mut shares: Vec<Vec<I>> = Vec::new();
     while items.len() > 0 {

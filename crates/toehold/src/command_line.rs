@@ -31,10 +31,10 @@ pub struct CommandLine {
 #[derive(Clone, Copy, Debug, Args)]
 pub struct TalkArgs {
     /// Print only results, warnings and errors
-    #[arg(long, short, global = true, conflicts_with = "json")]
+    #[arg(long, short, global = true, conflicts_with = "json", display_order = 100)]
     pub quiet: bool,
     /// Print results and events as JSON, one object a line, instead of tables
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 101)]
     pub json: bool,
 }
 
@@ -59,6 +59,8 @@ pub enum Command {
     Report(commands::report::ReportArgs),
     /// List, filter and show stored traces, the prefix marked
     Traces(commands::traces::TracesArgs),
+    /// Measure this machine: sampling, learning and GRPO steps, with and without shared prefixes
+    Bench(commands::bench::BenchArgs),
 }
 
 /// A recipe and what is changed in it; shared by `run` and the single stages.
@@ -94,6 +96,7 @@ pub fn run(line: CommandLine) -> ExitCode {
         Command::Evaluate(args) => commands::evaluate::run(&args, &output),
         Command::Report(args) => commands::report::run(&args, &output),
         Command::Traces(args) => commands::traces::run(&args, &output),
+        Command::Bench(args) => commands::bench::run(&args, &output),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

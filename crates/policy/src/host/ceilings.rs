@@ -10,7 +10,7 @@ use std::time::Instant;
 use pulp::{Arch, Simd, WithSimd};
 
 use crate::dtype::Dtype;
-use crate::host::matrix::{Cell, Unit, WithUnit, dispatch};
+use crate::host::matrix::{Cell, Into, Matrix, PackedRows, Unit, WithUnit, dispatch};
 
 /// Sums in flight: more than the latency of any unit's multiply-add.
 const CHAINS: usize = 12;
@@ -31,6 +31,43 @@ pub fn bytes_read_per_second(bytes: usize, repeats: usize) -> f64 {
         }
         (rounds * 4 * values.len()) as f64
     })
+}
+
+/// FLOP/s of matrix products on `threads` threads at once, each its own of 1024 × 1024 by 1024 × 1024: the best
+/// of a few, in `dtype`.
+pub fn measure_products(dtype: Dtype, threads: usize) -> f64 {
+    const SIDE: usize = 1024;
+    let x = vec![0.5; SIDE * SIDE];
+    let matrix = Matrix::pack(dtype, SIDE, &[&x]);
+    let once = || {
+        let (mut y, mut packed) = (vec![0.0; SIDE * SIDE], PackedRows::default());
+        let multiply = |y: &mut Vec<f32>, packed: &mut PackedRows| {
+            matrix.multiply(black_box(&x), y, Into::Replace, packed);
+        };
+        multiply(&mut y, &mut packed);
+        let start = Instant::now();
+        for _ in 0..4 {
+            multiply(&mut y, &mut packed);
+        }
+        4.0 * 2.0 * (SIDE * SIDE * SIDE) as f64 / start.elapsed().as_secs_f64()
+    };
+    together(threads, once)
+}
+
+/// Bytes per second that `threads` threads read from memory, far more than any cache holds.
+pub fn measure_bandwidth(threads: usize) -> f64 {
+    together(threads, || bytes_read_per_second(256 << 20, 1))
+}
+
+/// The best sum over all threads of what each of them measures at the same time.
+fn together(threads: usize, once: impl Fn() -> f64 + Sync) -> f64 {
+    let round = || {
+        std::thread::scope(|scope| {
+            let handles: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(&once)).collect();
+            handles.into_iter().map(|handle| handle.join().unwrap_or(0.0)).sum::<f64>()
+        })
+    };
+    (0..5).map(|_| round()).fold(0.0, f64::max)
 }
 
 fn best(repeats: usize, mut work: impl FnMut() -> f64) -> f64 {

@@ -1,5 +1,6 @@
 //! One file per command: its arguments, what it does, what it says.
 
+pub mod bench;
 pub mod cut;
 pub mod demo;
 pub mod evaluate;

@@ -37,6 +37,8 @@ fn the_program() {
               evaluate  Only the fourth stage: pass@k and the prefix sweep, before and after
               report    Write the HTML report of one run, or of several side by side
               traces    List, filter and show stored traces, the prefix marked
+              bench     Measure this machine: sampling, learning and GRPO steps, with and without shared
+                        prefixes
               help      Print this message or the help of the given subcommand(s)
 
             Options:
@@ -273,6 +275,41 @@ fn traces() {
                   --json               Print results and events as JSON, one object a line, instead of tables
               -h, --help               Print help
               -V, --version            Print version
+        "#]],
+    );
+}
+
+#[test]
+fn bench() {
+    check(
+        "bench -h",
+        expect![[r#"
+            Measure this machine: sampling, learning and GRPO steps, with and without shared prefixes
+
+            Usage: toehold bench [OPTIONS]
+
+            Options:
+                  --model <DIR>          A Hugging Face folder to measure, instead of a named shape
+                  --shape <SHAPE>        A named shape with random weights [default: t] [possible values: t, s]
+                  --dtype <DTYPE>        What weights and keys are kept in while computing; sums are always f32
+                                         [default: f32] [possible values: f32, bf16]
+                  --only <PARTS>         Only these parts, separated by commas [default: all] [possible values:
+                                         ceilings, sampling, learning, step, growth]
+                  --groups <STARTS>      Starts, each with tokens of its own [default: 8]
+                  --group <ROLLOUTS>     Rollouts of each start [default: 8]
+                  --prefix <TOKENS>      Given tokens of each start, prompt and prefix together [default: 192]
+                  --completion <TOKENS>  Tokens of each completion [default: 64]
+                  --tokens <FILE>        Starts from a file, one JSON object a line, instead of random ones
+                  --rounds <ROUNDS>      Timed rounds of each cell, after one that is not counted [default: 5]
+                  --threads <THREADS>    Threads to compute on [default: all of the machine's]
+                  --sharing <SHARING>    Whether a group's given tokens are computed once [default: both]
+                                         [possible values: on, off, both]
+                  --rounds-from-stdin    Run one round of one part for every line read, and print it as JSON:
+                                         for programs that alternate
+              -q, --quiet                Print only results, warnings and errors
+                  --json                 Print results and events as JSON, one object a line, instead of tables
+              -h, --help                 Print help (see more with '--help')
+              -V, --version              Print version
         "#]],
     );
 }

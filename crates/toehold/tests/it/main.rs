@@ -5,6 +5,7 @@
 mod place;
 
 mod bad_input;
+mod bench;
 mod ctrl_c;
 mod floors;
 mod help;

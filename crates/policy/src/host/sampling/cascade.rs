@@ -154,7 +154,10 @@ impl Attend<'_> {
             let sums = product::<S, M, N>(simd, &queries, keys, BLOCK, from);
             for m in 0..M {
                 let (out, _) = S::as_mut_simd_f32s(&mut scores[m][from..from + N * S::F32_LANES]);
-                out.copy_from_slice(&sums[m]);
+                // Not copied as a whole: sums whose address is taken are kept in memory, not in registers.
+                for n in 0..N {
+                    out[n] = sums[m][n];
+                }
             }
             from += N * S::F32_LANES;
         }
@@ -218,7 +221,9 @@ fn product<S: Simd, const M: usize, const N: usize>(
         *row = &row[..count];
     }
     let mut sums = [[simd.splat_f32s(0.0); N]; M];
-    for (i, b) in b.chunks_exact(stride).take(count).enumerate() {
+    let mut b = b.chunks_exact(stride);
+    for i in 0..count {
+        let Some(b) = b.next() else { break };
         let (b, _) = S::as_simd_f32s(&b[from..from + N * S::F32_LANES]);
         for m in 0..M {
             let a = simd.splat_f32s(rows[m][i]);
