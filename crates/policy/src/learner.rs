@@ -364,21 +364,23 @@ static ALONE: Mutex<()> = Mutex::new(());
 /// A micro-batch between its way forward and its way back.
 enum OnItsWay {
     Host(Box<Going>),
-    Graph {
-        batch: Batch,
-        logits: Box<Tensor<2>>,
-        values: Vec<f32>,
-        log_sums: Vec<f32>,
-        workspace: Workspace,
-        alone: MutexGuard<'static, ()>,
-    },
+    Graph(Box<OnGraph>),
+}
+
+struct OnGraph {
+    batch: Batch,
+    logits: Tensor<2>,
+    values: Vec<f32>,
+    log_sums: Vec<f32>,
+    workspace: Workspace,
+    alone: MutexGuard<'static, ()>,
 }
 
 impl OnItsWay {
     fn into_workspace(self) -> Workspace {
         match self {
             OnItsWay::Host(going) => going.into_workspace(),
-            OnItsWay::Graph { workspace, .. } => workspace,
+            OnItsWay::Graph(going) => going.workspace,
         }
     }
 }
@@ -399,11 +401,12 @@ impl Model {
             }
             Model::Graph(decoder) => {
                 let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-                let logits = Box::new(decoder.forward(&batch));
+                let logits = decoder.forward(&batch);
                 let values: Vec<f32> = logits.to_data().try_into_vec().expect("the graph is computed in f32");
                 let (mut scores, mut log_sums) = (batch.outputs.unread(), vec![0.0; batch.outputs.rows.len()]);
                 batch.outputs.read(0..log_sums.len(), &values, &mut log_sums, &mut scores);
-                (OnItsWay::Graph { batch, logits, values, log_sums, workspace, alone }, scores)
+                let going = OnGraph { batch, logits, values, log_sums, workspace, alone };
+                (OnItsWay::Graph(Box::new(going)), scores)
             }
         }
     }
@@ -411,9 +414,10 @@ impl Model {
     fn backward(&self, going: OnItsWay, coefficients: &[f32], angles: &Angles, sums: &mut GradientSums) -> Workspace {
         match (going, self) {
             (OnItsWay::Host(going), Model::Host(trainer)) => trainer.backward(*going, coefficients, angles, sums),
-            (OnItsWay::Graph { batch, logits, mut values, log_sums, workspace, alone }, Model::Graph(decoder)) => {
+            (OnItsWay::Graph(going), Model::Graph(decoder)) => {
+                let OnGraph { batch, logits, mut values, log_sums, workspace, alone } = *going;
                 batch.outputs.slopes(0..log_sums.len(), &mut values, &log_sums, coefficients);
-                for (sum, gradient) in sums.iter_mut().zip(decoder.backward(*logits, values)) {
+                for (sum, gradient) in sums.iter_mut().zip(decoder.backward(logits, values)) {
                     sum.copy_from_slice(&gradient);
                 }
                 drop(alone);

@@ -69,7 +69,7 @@ impl OptimizerState {
         threads: usize,
     ) -> Result<StepStats, LearnError> {
         let pieces: Vec<&[f32]> = gradient.iter().flat_map(|list| list.chunks(PIECE)).collect();
-        let squares = on_threads(pieces, threads, |piece| square_sum(piece));
+        let squares = on_threads(pieces, threads, square_sum);
         let norm = squares.into_iter().sum::<f64>().sqrt();
         let largest = f64::from(f32::MAX).sqrt();
         if !(norm < largest && rate.is_finite()) {

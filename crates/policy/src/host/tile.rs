@@ -3,6 +3,12 @@
 //! As everything in [`super::kernels`], each number that comes out is one chain of fused multiply-adds in
 //! the order of the inner dimension, whatever rows are computed beside it.
 
+#![expect(
+    clippy::manual_memcpy,
+    clippy::needless_range_loop,
+    reason = "sums that are copied as a whole, or whose address an iterator takes, are kept in memory, not in registers"
+)]
+
 use pulp::{Arch, Simd, WithSimd};
 
 use crate::host::matrix::Into;

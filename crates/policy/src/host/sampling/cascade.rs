@@ -6,6 +6,12 @@
 //! score is one chain of fused multiply-adds over the dimensions, an output one over the positions, and
 //! what is not visible counts as an exact zero. So neither neighbours nor sharing change a bit.
 
+#![expect(
+    clippy::manual_memcpy,
+    clippy::needless_range_loop,
+    reason = "sums that are copied as a whole, or whose address an iterator takes, are kept in memory, not in registers"
+)]
+
 use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
@@ -154,7 +160,6 @@ impl Attend<'_> {
             let sums = product::<S, M, N>(simd, &queries, keys, BLOCK, from);
             for m in 0..M {
                 let (out, _) = S::as_mut_simd_f32s(&mut scores[m][from..from + N * S::F32_LANES]);
-                // Not copied as a whole: sums whose address is taken are kept in memory, not in registers.
                 for n in 0..N {
                     out[n] = sums[m][n];
                 }
