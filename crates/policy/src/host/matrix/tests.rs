@@ -1,3 +1,5 @@
+//! Products against plain sums, on every way that this machine can multiply.
+
 #[cfg(target_arch = "x86_64")]
 use pulp::x86::{V3, V4};
 use pulp::{Scalar, Simd};
