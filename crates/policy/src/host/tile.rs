@@ -72,9 +72,9 @@ impl Product<'_> {
     /// Computes `M` rows from `first` on, and says how many.
     #[inline(always)]
     fn rows<S: Simd, const M: usize>(&mut self, simd: S, first: usize) -> usize {
-        let Sizes { inner, columns, .. } = self.sizes;
+        let inner = self.sizes.inner;
         if inner == 0 {
-            self.tiles::<S, M>(simd, first, |_, _| 0.0);
+            self.tiles::<S, M>(simd, first, |_| Some([0.0; M]));
             return M;
         }
         match self.left {
@@ -83,19 +83,24 @@ impl Product<'_> {
                 for m in 1..M {
                     rows[m] = &values[(first + m) * stride..][..inner];
                 }
-                self.tiles::<S, M>(simd, first, |i, m| rows[m][i]);
+                self.tiles::<S, M>(simd, first, |i| {
+                    let mut column = [0.0; M];
+                    for m in 0..M {
+                        column[m] = rows[m][i];
+                    }
+                    Some(column)
+                });
             }
             Left::Columns(values, stride) => {
                 let values = &values[first..];
-                debug_assert!(values.len() >= (inner - 1) * stride + M && columns > 0);
-                self.tiles::<S, M>(simd, first, |i, m| values[i * stride + m]);
+                self.tiles::<S, M>(simd, first, |i| values.get(i * stride..)?.first_chunk::<M>().copied());
             }
         }
         M
     }
 
     #[inline(always)]
-    fn tiles<S: Simd, const M: usize>(&mut self, simd: S, first: usize, left: impl Fn(usize, usize) -> f32) {
+    fn tiles<S: Simd, const M: usize>(&mut self, simd: S, first: usize, left: impl Fn(usize) -> Option<[f32; M]>) {
         let columns = self.sizes.columns;
         let pair = 2 * S::F32_LANES;
         let pairs = columns / pair * pair;
@@ -113,7 +118,7 @@ impl Product<'_> {
         &mut self,
         simd: S,
         at: (usize, usize),
-        left: &impl Fn(usize, usize) -> f32,
+        left: &impl Fn(usize) -> Option<[f32; M]>,
     ) {
         let (first, column) = at;
         let width = N * S::F32_LANES;
@@ -126,10 +131,13 @@ impl Product<'_> {
                 }
             }
         }
+        let mut rows = self.right.values.get(column..).unwrap_or_default().chunks(self.right.stride);
         for i in 0..self.sizes.inner {
-            let (right, _) = S::as_simd_f32s(&self.right.values[i * self.right.stride + column..][..width]);
+            // Never none: but to leave the loop costs nothing, and to panic keeps the sums in memory.
+            let (Some(left), Some(right)) = (left(i), rows.next().and_then(|row| row.get(..width))) else { break };
+            let (right, _) = S::as_simd_f32s(right);
             for m in 0..M {
-                let a = simd.splat_f32s(left(i, m));
+                let a = simd.splat_f32s(left[m]);
                 for n in 0..N {
                     sums[m][n] = simd.mul_add_f32s(a, right[n], sums[m][n]);
                 }
