@@ -3,12 +3,12 @@
 //! All state is host lists beside [`Weights`], so that it is saved and restored to the same bits and a
 //! step is one pass over memory.
 
-use pulp::{Arch, NullaryFnOnce};
+use pulp::NullaryFnOnce;
 use serde::{Deserialize, Serialize};
 use toehold_rollout::{GradientMoments, LearnError, StepStats};
 
 use crate::Weights;
-use crate::host::sum_of;
+use crate::host::{arch, sum_of};
 
 /// Settings of the optimizer.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,7 +39,7 @@ const MOMENTS_BETA: f64 = 0.9;
 
 /// What the optimizer remembers: four lists as long as the weights, and how many steps it made.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct OptimizerState {
+pub struct OptimizerState {
     pub(crate) steps: u64,
     /// Adam's moments of the clipped gradient.
     pub(crate) first: Vec<Vec<f32>>,
@@ -51,7 +51,7 @@ pub(crate) struct OptimizerState {
 
 impl OptimizerState {
     /// No step made yet.
-    pub(crate) fn new(weights: &Weights) -> OptimizerState {
+    pub fn new(weights: &Weights) -> OptimizerState {
         let zeros = zeros_like(weights);
         OptimizerState { steps: 0, first: zeros.clone(), second: zeros.clone(), mean: zeros.clone(), square: zeros }
     }
@@ -60,7 +60,7 @@ impl OptimizerState {
     ///
     /// Where the gradient or the rate is not finite, or so large that its square is not, weights and state
     /// stay as they are. Otherwise every update is at most `rate` times a small number, so it is finite.
-    pub(crate) fn step(
+    pub fn step(
         &mut self,
         weights: &mut Weights,
         gradient: &[Vec<f32>],
@@ -148,7 +148,7 @@ struct Update {
 impl Update {
     /// Moves weights and averages on; gives the sums of the gradient moments' squares.
     fn apply(&self, piece: Piece<'_>) -> (f64, f64) {
-        Arch::new().dispatch(Apply { update: self, piece })
+        arch().dispatch(Apply { update: self, piece })
     }
 }
 
@@ -185,7 +185,7 @@ impl NullaryFnOnce for Apply<'_> {
 /// The sum of squares of at most [`PIECE`] numbers, in `f64`: a gradient may be longer than the root of
 /// the largest `f32`.
 fn square_sum(values: &[f32]) -> f64 {
-    Arch::new().dispatch(SquareSum(values))
+    arch().dispatch(SquareSum(values))
 }
 
 struct SquareSum<'a>(&'a [f32]);

@@ -14,7 +14,7 @@ use crate::host::{log_sum, probabilities};
 ///
 /// Traces that share a row share its logits; each token of each completion is one pick.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Outputs {
+pub struct Outputs {
     /// Rows of the batch, ascending, each once.
     pub(crate) rows: Vec<usize>,
     /// Sorted by row; the number is the pick's.
@@ -25,16 +25,16 @@ pub(crate) struct Outputs {
 
 /// What is known of each pick, in the order in which they were given.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct PickScores {
+pub struct PickScores {
     /// `ln π(token)`.
-    pub(crate) current: Vec<f32>,
+    pub current: Vec<f32>,
     /// Entropy of the distribution it was drawn from, in nats.
-    pub(crate) entropy: Vec<f32>,
+    pub entropy: Vec<f32>,
 }
 
 impl Outputs {
     /// `picks`: a row and the token after it, each.
-    pub(crate) fn new(picks: &[(usize, TokenId)]) -> Outputs {
+    pub fn new(picks: &[(usize, TokenId)]) -> Outputs {
         let mut order: Vec<usize> = (0..picks.len()).collect();
         order.sort_by_key(|&pick| (picks[pick].0, pick));
         let mut outputs = Outputs::default();
@@ -51,13 +51,13 @@ impl Outputs {
     }
 
     /// Scores that are yet to be [`read`](Self::read).
-    pub(crate) fn unread(&self) -> PickScores {
+    pub fn unread(&self) -> PickScores {
         PickScores { current: vec![0.0; self.picks.len()], entropy: vec![0.0; self.picks.len()] }
     }
 
     /// Reads the logits of the outputs `range`: `[range, vocabulary]`. `log_sums` gets one number per
     /// output of the range.
-    pub(crate) fn read(&self, range: Range<usize>, logits: &[f32], log_sums: &mut [f32], scores: &mut PickScores) {
+    pub fn read(&self, range: Range<usize>, logits: &[f32], log_sums: &mut [f32], scores: &mut PickScores) {
         let vocabulary = logits.len() / range.len().max(1);
         let mut scratch = vec![0.0; vocabulary];
         for ((output, logits), sum) in range.zip(logits.chunks_exact(vocabulary.max(1))).zip(log_sums) {
@@ -71,7 +71,7 @@ impl Outputs {
     }
 
     /// Turns the logits of the outputs `range` into their slopes; `coefficients` stand by pick.
-    pub(crate) fn slopes(&self, range: Range<usize>, logits: &mut [f32], log_sums: &[f32], coefficients: &[f32]) {
+    pub fn slopes(&self, range: Range<usize>, logits: &mut [f32], log_sums: &[f32], coefficients: &[f32]) {
         let vocabulary = logits.len() / range.len().max(1);
         for ((output, logits), &sum) in range.zip(logits.chunks_exact_mut(vocabulary.max(1))).zip(log_sums) {
             let picks = self.picks_of(output);

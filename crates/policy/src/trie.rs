@@ -23,7 +23,7 @@ pub enum Sharing {
 
 /// A forest of tokens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Trie {
+pub struct Trie {
     /// One token per row.
     pub(crate) tokens: Vec<TokenId>,
     /// In depth-first order; a node's children come after it.
@@ -91,7 +91,7 @@ pub(crate) fn runs(sequences: &[&[TokenId]], order: &[usize], budget: usize, sha
 
 impl Trie {
     /// Lays `sequences` over each other; none of them may be empty.
-    pub(crate) fn new(sequences: &[&[TokenId]], sharing: Sharing) -> Trie {
+    pub fn new(sequences: &[&[TokenId]], sharing: Sharing) -> Trie {
         let mut trie = Trie { ends: vec![0; sequences.len()], ..Trie::default() };
         match sharing {
             Sharing::Separate => {
@@ -117,7 +117,7 @@ impl Trie {
     }
 
     /// Rows of a sequence, in the order of its tokens.
-    pub(crate) fn rows(&self, sequence: usize) -> Vec<usize> {
+    pub fn rows(&self, sequence: usize) -> Vec<usize> {
         self.path(self.ends[sequence]).into_iter().flat_map(|node| self.nodes[node].rows.clone()).collect()
     }
 

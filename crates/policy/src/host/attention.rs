@@ -22,7 +22,7 @@ const ROWS: usize = 64;
 
 /// Widths of the heads.
 #[derive(Debug)]
-pub(super) struct Attention {
+pub struct Attention {
     dim: usize,
     /// `dim` with zeros up to whole vectors.
     padded: usize,
@@ -32,7 +32,7 @@ pub(super) struct Attention {
 
 /// Memory of one call, reused.
 #[derive(Debug, Default)]
-pub(super) struct Scratch {
+pub struct Scratch {
     keys: Block,
     values: Block,
     queries: Vec<f32>,
@@ -70,7 +70,8 @@ struct Span {
 }
 
 impl Attention {
-    pub(super) fn new(config: &ModelConfig) -> Attention {
+    /// Attention of the shape of `config`.
+    pub fn new(config: &ModelConfig) -> Attention {
         Attention {
             dim: config.head_dim,
             padded: vector_pad(config.head_dim),
@@ -81,7 +82,7 @@ impl Attention {
 
     /// `turned: [rows, queries | keys]`, `raw: [rows, queries | keys | values]`, `out: [rows, queries]`;
     /// `log_sums: [heads, rows]` gets the logarithm of each softmax's sum.
-    pub(super) fn forward(
+    pub fn forward(
         &self,
         trie: &Trie,
         turned: &[f32],
@@ -146,7 +147,7 @@ impl Attention {
     /// Slopes of queries, keys (both as turned) and values, `d_raw: [rows, queries | keys | values]`, of
     /// what `forward` took and gave.
     #[expect(clippy::too_many_arguments, reason = "what went in and came out on the way forward, and the slopes")]
-    pub(super) fn backward(
+    pub fn backward(
         &self,
         trie: &Trie,
         turned: &[f32],

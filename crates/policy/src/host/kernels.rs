@@ -11,26 +11,26 @@ const LANES: usize = 16;
 
 /// Maximum, logarithm of the sum and entropy of one row of logits.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct LogSum {
+pub struct LogSum {
     /// `ln Σ exp(logit)`.
-    pub(crate) log_sum: f32,
+    pub log_sum: f32,
     /// `−Σ p ln p`, in nats.
-    pub(crate) entropy: f32,
+    pub entropy: f32,
 }
 
 /// Root-mean-square normalisation of every row of `x`, times `weight`, into `y`.
-pub(crate) fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32, y: &mut [f32]) {
-    Arch::new().dispatch(RmsNorm { x, weight, epsilon, y });
+pub fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32, y: &mut [f32]) {
+    arch().dispatch(RmsNorm { x, weight, epsilon, y });
 }
 
 /// Normalises each head of `x: [heads, width]` and turns its pairs by the angles of one position.
-pub(crate) fn norm_and_rotate(x: &mut [f32], weight: &[f32], epsilon: f32, cos: &[f32], sin: &[f32]) {
-    Arch::new().dispatch(NormAndRotate { x, weight, epsilon, cos, sin });
+pub fn norm_and_rotate(x: &mut [f32], weight: &[f32], epsilon: f32, cos: &[f32], sin: &[f32]) {
+    arch().dispatch(NormAndRotate { x, weight, epsilon, cos, sin });
 }
 
 /// `y = silu(gate) · up` for rows `x: [rows, gate | up]`, each half as wide as a row of `y`.
-pub(crate) fn gate(x: &[f32], width: usize, y: &mut [f32]) {
-    Arch::new().dispatch(Gate { x, width, y });
+pub fn gate(x: &[f32], width: usize, y: &mut [f32]) {
+    arch().dispatch(Gate { x, width, y });
 }
 
 /// Makes a block of scores, rows `stride` apart, into weights of a softmax that is not finished: of row
@@ -38,7 +38,7 @@ pub(crate) fn gate(x: &[f32], width: usize, y: &mut [f32]) {
 ///
 /// `largest` and `total` are each row's greatest score and sum of weights over the blocks so far,
 /// `sums: [rows, width]` what it has summed of values; all three are brought to the new greatest score.
-pub(crate) fn merge_softmax(
+pub fn merge_softmax(
     scores: &mut [f32],
     stride: usize,
     seen: impl Fn(usize) -> usize,
@@ -46,25 +46,38 @@ pub(crate) fn merge_softmax(
     total: &mut [f32],
     sums: &mut [f32],
 ) {
-    Arch::new().dispatch(MergeSoftmax { scores, stride, seen, largest, total, sums });
+    arch().dispatch(MergeSoftmax { scores, stride, seen, largest, total, sums });
 }
 
 /// Writes `exp(scale · (x − max x))` and returns the maximum; all of `x` must be finite.
-pub(crate) fn shifted_exp(x: &[f32], scale: f32, y: &mut [f32]) -> f32 {
-    Arch::new().dispatch(ShiftedExp { x, scale, y })
+pub fn shifted_exp(x: &[f32], scale: f32, y: &mut [f32]) -> f32 {
+    arch().dispatch(ShiftedExp { x, scale, y })
 }
 
 /// Log-sum and entropy of one row of logits; `scratch` is as long.
-pub(crate) fn log_sum(logits: &[f32], scratch: &mut [f32]) -> LogSum {
+pub fn log_sum(logits: &[f32], scratch: &mut [f32]) -> LogSum {
     let max = shifted_exp(logits, 1.0, scratch);
-    let (total, weighted) = Arch::new().dispatch(Expectation { logits, weights: scratch, max });
+    let (total, weighted) = arch().dispatch(Expectation { logits, weights: scratch, max });
     let log_total = total.ln();
     LogSum { log_sum: max + log_total, entropy: log_total - weighted / total }
 }
 
 /// Turns logits into `scale · exp(logit − log_sum)`.
-pub(crate) fn probabilities(logits: &mut [f32], log_sum: f32, scale: f32) {
-    Arch::new().dispatch(Probabilities { logits, log_sum, scale });
+pub fn probabilities(logits: &mut [f32], log_sum: f32, scale: f32) {
+    arch().dispatch(Probabilities { logits, log_sum, scale });
+}
+
+/// The instruction set that the loops run on: the best that this machine has.
+#[cfg(not(test))]
+#[inline]
+pub(crate) fn arch() -> Arch {
+    Arch::new()
+}
+
+/// In tests the one that [`on_every_machine`](crate::host::kernel_tests::on_every_machine) has chosen.
+#[cfg(test)]
+pub(crate) fn arch() -> Arch {
+    crate::host::kernel_tests::chosen().unwrap_or_default()
 }
 
 /// `length` rounded up so that whole vectors of any machine fit.

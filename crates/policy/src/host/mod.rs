@@ -5,20 +5,23 @@
 //! sequences of its own. The tensor graph in [`crate::model`] is the reference that this is tested
 //! against.
 
-mod attention;
+pub(crate) mod attention;
 pub(crate) mod ceilings;
 mod engine;
-mod kernels;
+#[cfg(test)]
+mod kernel_tests;
+pub(crate) mod kernels;
 mod layers;
 pub(crate) mod matrix;
+pub mod reference;
 mod sampling;
 mod scoring;
-mod slopes;
+pub(crate) mod slopes;
 mod tile;
 mod training;
 
 pub(crate) use engine::{Angles, Engine};
-pub(crate) use kernels::{log_sum, probabilities, sum_of};
+pub(crate) use kernels::{arch, log_sum, probabilities, sum_of};
 pub use layers::Activations;
 pub(crate) use layers::{Workspace, bytes_per_row};
 pub use sampling::SamplingStats;

@@ -3,18 +3,18 @@
 //! `d` of a name is the slope of the loss by it. Weights' slopes are added to, everything else is
 //! written.
 
-use pulp::{Arch, NullaryFnOnce};
+use pulp::NullaryFnOnce;
 
-use crate::host::kernels::{exp, inverse_root_mean_square, sum_of};
+use crate::host::kernels::{arch, exp, inverse_root_mean_square, sum_of};
 
 /// Back through `rms_norm`: adds to `d_x` and `d_weight`.
-pub(crate) fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32, d_y: &[f32], d_x: &mut [f32], d_weight: &mut [f32]) {
-    Arch::new().dispatch(RmsNorm { x, weight, epsilon, d_y, d_x, d_weight });
+pub fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32, d_y: &[f32], d_x: &mut [f32], d_weight: &mut [f32]) {
+    arch().dispatch(RmsNorm { x, weight, epsilon, d_y, d_x, d_weight });
 }
 
 /// Back through `norm_and_rotate` for heads `x` before it: overwrites the slopes `d` of what came out
 /// with those of what went in.
-pub(crate) fn norm_and_rotate(
+pub fn norm_and_rotate(
     x: &[f32],
     weight: &[f32],
     epsilon: f32,
@@ -22,18 +22,18 @@ pub(crate) fn norm_and_rotate(
     d: &mut [f32],
     d_weight: &mut [f32],
 ) {
-    Arch::new().dispatch(NormAndRotate { x, weight, epsilon, cos, sin, d, d_weight });
+    arch().dispatch(NormAndRotate { x, weight, epsilon, cos, sin, d, d_weight });
 }
 
 /// Back through `gate`: `d_x` is laid out as `x`. Turns `d_y` into `y`, which was not kept.
-pub(crate) fn gate(x: &[f32], width: usize, d_y: &mut [f32], d_x: &mut [f32]) {
-    Arch::new().dispatch(Gate { x, width, d_y, d_x });
+pub fn gate(x: &[f32], width: usize, d_y: &mut [f32], d_x: &mut [f32]) {
+    arch().dispatch(Gate { x, width, d_y, d_x });
 }
 
 /// Back through a softmax over blocks, for one block with rows `stride` apart: makes `scores` the weights
 /// `p = exp(score − log_sum)` of the first `seen(row)` columns, 0 after them, and `d`, the slopes of
 /// the weights, those of the scores: `p · (d − along)`.
-pub(crate) fn tree_softmax(
+pub fn tree_softmax(
     scores: &mut [f32],
     d: &mut [f32],
     stride: usize,
@@ -41,7 +41,7 @@ pub(crate) fn tree_softmax(
     log_sums: &[f32],
     along: &[f32],
 ) {
-    Arch::new().dispatch(TreeSoftmax { scores, d, stride, seen, log_sums, along });
+    arch().dispatch(TreeSoftmax { scores, d, stride, seen, log_sums, along });
 }
 
 struct RmsNorm<'a> {

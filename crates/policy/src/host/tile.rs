@@ -9,8 +9,9 @@
     reason = "sums that are copied as a whole, or whose address an iterator takes, are kept in memory, not in registers"
 )]
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
+use crate::host::kernels::arch;
 use crate::host::matrix::Into;
 
 /// The left side, `rows × inner` numbers.
@@ -39,7 +40,7 @@ pub(super) struct Sizes {
 
 /// `out[r · stride + c] = Σ left[r, i] · right[i, c]`, or added to what is there.
 pub(super) fn product(left: Left, right: Right, sizes: Sizes, out: &mut [f32], stride: usize, into: Into) {
-    Arch::new().dispatch(Product { left, right, sizes, out, stride, into });
+    arch().dispatch(Product { left, right, sizes, out, stride, into });
 }
 
 struct Product<'a> {

@@ -14,10 +14,10 @@
 
 use std::ops::Range;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
 use crate::ModelConfig;
-use crate::host::kernels::{exp, vector_pad};
+use crate::host::kernels::{arch, exp, vector_pad};
 use crate::host::sampling::blocks::{BLOCK, Chain};
 use crate::host::sampling::forward::Row;
 
@@ -76,7 +76,7 @@ pub(super) fn runs(rows: &[Row], chains: &[&mut Chain], runs: &mut Vec<Run>) {
 
 impl Attend<'_> {
     pub(super) fn run(self) {
-        Arch::new().dispatch(self);
+        arch().dispatch(self);
     }
 }
 
