@@ -20,6 +20,7 @@ mod model;
 mod optimizer;
 mod outputs;
 mod policy;
+mod threads;
 mod trie;
 mod weights;
 

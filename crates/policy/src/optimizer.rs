@@ -9,6 +9,7 @@ use toehold_rollout::{GradientMoments, LearnError, StepStats};
 
 use crate::Weights;
 use crate::host::{arch, sum_of};
+use crate::threads::on_threads;
 
 /// Settings of the optimizer.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -69,7 +70,7 @@ impl OptimizerState {
         threads: usize,
     ) -> Result<StepStats, LearnError> {
         let pieces: Vec<&[f32]> = gradient.iter().flat_map(|list| list.chunks(PIECE)).collect();
-        let squares = on_threads(pieces, threads, square_sum);
+        let squares = on_threads(pieces, threads, SHARE, square_sum);
         let norm = squares.into_iter().sum::<f64>().sqrt();
         let largest = f64::from(f32::MAX).sqrt();
         if !(norm < largest && rate.is_finite()) {
@@ -101,7 +102,7 @@ impl OptimizerState {
                 pieces.push(Piece { keep: (1.0 - decay) as f32, gradient, first, second, mean, square, weights });
             }
         }
-        let moments = on_threads(pieces, threads, |piece| update.apply(piece));
+        let moments = on_threads(pieces, threads, SHARE, |piece| update.apply(piece));
         let (norm_squares, deviations): (Vec<f64>, Vec<f64>) = moments.into_iter().unzip();
         let moments = GradientMoments {
             norm: norm_squares.iter().sum::<f64>().sqrt(),
@@ -204,24 +205,4 @@ impl NullaryFnOnce for SquareSum<'_> {
         }
         rest.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>() + sums.iter().sum::<f64>()
     }
-}
-
-/// Runs `task` on every item, neighbours on the same thread; in the order of the items.
-fn on_threads<I: Send, O: Send>(items: Vec<I>, threads: usize, task: impl Fn(I) -> O + Sync) -> Vec<O> {
-    let share = items.len().div_ceil(threads.max(1)).max(SHARE);
-    if items.len() <= share {
-        return items.into_iter().map(task).collect();
-    }
-    let mut items = items.into_iter();
-    let mut shares: Vec<Vec<I>> = Vec::new();
-    while items.len() > 0 {
-        shares.push(items.by_ref().take(share).collect());
-    }
-    let task = &task;
-    std::thread::scope(|scope| {
-        let run = |share: Vec<I>| scope.spawn(move || share.into_iter().map(task).collect::<Vec<O>>());
-        let handles: Vec<_> = shares.into_iter().map(run).collect();
-        let joined = handles.into_iter().map(|handle| handle.join());
-        joined.flat_map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
-    })
 }

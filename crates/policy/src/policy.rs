@@ -11,7 +11,7 @@ use toehold_rollout::{
 
 use crate::checkpoint::{self, Note, OpenPolicyError, ReadWeightsError, WriteWeightsError};
 use crate::config::ShapeError;
-use crate::host::{self, Activations, Engine, SamplingPlan, Store, Trainer};
+use crate::host::{self, Activations, Engine, SamplingPlan, Store, Trainer, Transposed};
 use crate::learner::{self, GradientSums, Implementation, Memory, Model, Packing};
 use crate::model::{self, Decoder};
 use crate::optimizer::{AdamW, OptimizerState, zeros_like};
@@ -78,6 +78,9 @@ pub struct Policy {
     /// Made from the current weights when they are first needed after a step.
     current: Option<Arc<Engine>>,
     model: Option<Model>,
+    /// Packed weights of before, whose memory the next ones take.
+    spare_engine: Option<Engine>,
+    spare_transposed: Option<Transposed>,
     memory: Memory,
     /// Memory of keys and values from call to call.
     store: Arc<Store>,
@@ -160,13 +163,15 @@ impl Policy {
     }
 
     fn from_weights(config: ModelConfig, weights: Weights, options: PolicyOptions) -> Policy {
-        let published = Arc::new(Engine::new(&config, &weights, options.dtype));
+        let published = Arc::new(Engine::new(&config, &weights, options.dtype, threads(&options), None));
         Policy {
             optimizer: OptimizerState::new(&weights),
             gradient: zeros_like(&weights),
             version: weights.version(),
             current: Some(published.clone()),
             model: None,
+            spare_engine: None,
+            spare_transposed: None,
             memory: Memory::default(),
             store: Arc::default(),
             sampling: SamplingStats::default(),
@@ -178,8 +183,7 @@ impl Policy {
     }
 
     fn threads(&self) -> usize {
-        let machine = || std::thread::available_parallelism().map_or(1, usize::from);
-        self.options.threads.unwrap_or_else(machine).max(1)
+        threads(&self.options)
     }
 
     fn packing(&self) -> Packing {
@@ -196,7 +200,8 @@ impl Policy {
 
     /// The packed current weights.
     fn engine(&mut self) -> Arc<Engine> {
-        let make = || Arc::new(Engine::new(&self.config, &self.weights, self.options.dtype));
+        let (dtype, threads, spare) = (self.options.dtype, threads(&self.options), &mut self.spare_engine);
+        let make = || Arc::new(Engine::new(&self.config, &self.weights, dtype, threads, spare.take()));
         self.current.get_or_insert_with(make).clone()
     }
 
@@ -242,7 +247,8 @@ impl Learner for Policy {
         let (engine, packing) = (self.engine(), self.packing());
         let make = || match self.options.implementation {
             Implementation::Host => {
-                Model::Host(Box::new(Trainer::new(engine, &self.weights, self.options.activations)))
+                let (activations, spare) = (self.options.activations, self.spare_transposed.take());
+                Model::Host(Box::new(Trainer::new(engine, &self.weights, activations, packing.threads, spare)))
             }
             Implementation::Graph => {
                 let device = model::device().autodiff();
@@ -263,14 +269,18 @@ impl Learner for Policy {
         let stats = self.optimizer.step(&mut self.weights, &self.gradient, rate, &self.options.optimizer, threads);
         self.clear_gradient();
         if stats.is_ok() {
+            if let Some(Model::Host(trainer)) = self.model.take() {
+                self.spare_transposed = Some(trainer.into_transposed());
+            }
             self.current = None;
-            self.model = None;
         }
         stats
     }
 
     fn publish(&mut self) -> Result<PolicyVersion, LearnError> {
-        self.published = self.engine();
+        let engine = self.engine();
+        let old = std::mem::replace(&mut self.published, engine);
+        self.spare_engine = Arc::into_inner(old).or(self.spare_engine.take());
         self.version = self.weights.version();
         Ok(self.version.clone())
     }
@@ -312,6 +322,11 @@ impl Learner for Policy {
     fn parameter_count(&self) -> u64 {
         self.weights.count()
     }
+}
+
+fn threads(options: &PolicyOptions) -> usize {
+    let machine = || std::thread::available_parallelism().map_or(1, usize::from);
+    options.threads.unwrap_or_else(machine).max(1)
 }
 
 /// Names of the optimizer's four lists in its file.

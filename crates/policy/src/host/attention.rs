@@ -173,10 +173,7 @@ impl Attention {
             pad(turned, turned_width, head * self.dim, self, queries);
             pad(d_out, query_width, head * self.dim, self, d_outs);
             refill(sums, rows * padded, 0.0);
-            along.clear();
-            along.extend(out.chunks_exact(query_width).zip(d_outs.chunks_exact(padded)).map(|(out, d_out)| {
-                out[head * self.dim..][..self.dim].iter().zip(d_out).map(|(out, d_out)| out * d_out).sum::<f32>()
-            }));
+            slopes::along(&out[head * self.dim..], query_width, d_outs, padded, along);
             for span in spans(trie) {
                 keys.read(&turned[span.start * turned_width..], turned_width, key_at, span, self);
                 values.read(&raw[span.start * raw_width..], raw_width, value_at, span, self);

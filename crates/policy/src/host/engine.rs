@@ -1,6 +1,7 @@
 //! A decoder's weights as the host's loops want them, and the angles of its positions.
 
 use crate::host::matrix::Matrix;
+use crate::threads::on_threads;
 use crate::{Dtype, ModelConfig, Weights};
 
 /// A model's weights, packed for [`Matrix`].
@@ -37,31 +38,48 @@ pub(super) struct Layer {
 }
 
 impl Engine {
-    /// Packs a copy of the weights.
-    pub(crate) fn new(config: &ModelConfig, weights: &Weights, dtype: Dtype) -> Engine {
+    /// Packs a copy of the weights, in the memory of `spare` where there is an engine of the same model.
+    pub(crate) fn new(
+        config: &ModelConfig,
+        weights: &Weights,
+        dtype: Dtype,
+        threads: usize,
+        spare: Option<Engine>,
+    ) -> Engine {
         let width = config.hidden_size;
-        let layers = (0..config.num_hidden_layers)
-            .map(|layer| {
+        let (mut layers, mut spare_head, mut embedding) = (Vec::new(), None, Vec::new());
+        if let Some(spare) = spare {
+            layers = spare.layers.into_iter().map(Some).collect();
+            (spare_head, embedding) = (Some(spare.head), spare.embedding);
+        }
+        layers.resize_with(config.num_hidden_layers, || None);
+        let layers = layers.into_iter().enumerate().collect();
+        let layers =
+            on_threads(layers, threads, layers_per_thread(config), |(layer, spare): (usize, Option<Layer>)| {
                 let part = |name: &str| weights.values(&format!("model.layers.{layer}.{name}.weight"));
                 let attention = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"].map(part);
+                let spare = spare.map(|spare| [spare.query_key_value, spare.output, spare.gate_up, spare.down]);
+                let mut spare = spare.into_iter().flatten();
+                // In the order in which they were taken out.
+                let mut matrix = |inputs: usize, parts: &[&[f32]]| pack(spare.next(), dtype, inputs, parts);
                 // The scale of the scores is put into the queries' norm: one product less per score.
                 let scale = score_scale(config);
                 Layer {
                     input_norm: part("input_layernorm").to_vec(),
-                    query_key_value: Matrix::pack(dtype, width, &attention),
+                    query_key_value: matrix(width, &attention),
                     query_norm: part("self_attn.q_norm").iter().map(|weight| weight * scale).collect(),
                     key_norm: part("self_attn.k_norm").to_vec(),
-                    output: Matrix::pack(dtype, config.query_width(), &[part("self_attn.o_proj")]),
+                    output: matrix(config.query_width(), &[part("self_attn.o_proj")]),
                     feed_norm: part("post_attention_layernorm").to_vec(),
-                    gate_up: Matrix::pack(dtype, width, &["mlp.gate_proj", "mlp.up_proj"].map(part)),
-                    down: Matrix::pack(dtype, config.intermediate_size, &[part("mlp.down_proj")]),
+                    gate_up: matrix(width, &["mlp.gate_proj", "mlp.up_proj"].map(part)),
+                    down: matrix(config.intermediate_size, &[part("mlp.down_proj")]),
                 }
-            })
-            .collect();
-        let embedding = weights.values("model.embed_tokens.weight").to_vec();
+            });
+        embedding.clear();
+        embedding.extend_from_slice(weights.values("model.embed_tokens.weight"));
         let head = if config.tie_word_embeddings { &embedding } else { weights.values("lm_head.weight") };
         Engine {
-            head: Matrix::pack(dtype, width, &[head]),
+            head: pack(spare_head, dtype, width, &[head]),
             norm: weights.values("model.norm.weight").to_vec(),
             config: config.clone(),
             dtype,
@@ -73,6 +91,22 @@ impl Engine {
     pub(crate) fn config(&self) -> &ModelConfig {
         &self.config
     }
+}
+
+fn pack(spare: Option<Matrix>, dtype: Dtype, inputs: usize, parts: &[&[f32]]) -> Matrix {
+    match spare {
+        Some(mut matrix) => {
+            matrix.repack(parts);
+            matrix
+        }
+        None => Matrix::pack(dtype, inputs, parts),
+    }
+}
+
+/// Layers below which packing them on another thread costs more than it saves: a million numbers.
+pub(super) fn layers_per_thread(config: &ModelConfig) -> usize {
+    let layer = config.hidden_size * (3 * config.intermediate_size + 2 * config.query_width());
+    (1 << 20) / layer.max(1) + 1
 }
 
 /// What scores are multiplied by.

@@ -27,4 +27,4 @@ pub(crate) use layers::{Workspace, bytes_per_row};
 pub use sampling::SamplingStats;
 pub(crate) use sampling::{SamplingPlan, Store, sample};
 pub(crate) use scoring::score;
-pub(crate) use training::{Going, Trainer, logits_bytes};
+pub(crate) use training::{Going, Trainer, Transposed, logits_bytes};

@@ -44,6 +44,35 @@ pub fn tree_softmax(
     arch().dispatch(TreeSoftmax { scores, d, stride, seen, log_sums, along });
 }
 
+/// `Σ out · d_out` of each row, of rows of `d_out` that are `padded` wide, zeros at their end, and rows of `out`
+/// that are `stride` apart: what the slopes of a softmax's scores have in common.
+pub(crate) fn along(out: &[f32], stride: usize, d_out: &[f32], padded: usize, along: &mut Vec<f32>) {
+    along.resize(d_out.len() / padded, 0.0);
+    arch().dispatch(Along { out, stride, d_out, padded, along });
+}
+
+struct Along<'a> {
+    out: &'a [f32],
+    stride: usize,
+    d_out: &'a [f32],
+    padded: usize,
+    along: &'a mut [f32],
+}
+
+impl NullaryFnOnce for Along<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let rows = self.out.chunks(self.stride).zip(self.d_out.chunks_exact(self.padded));
+        for ((out, d_out), along) in rows.zip(self.along) {
+            // Past the head's own numbers the slopes are zeros.
+            let width = self.padded.min(out.len());
+            *along = sum_of(&out[..width], |i, out| out * d_out[i]);
+        }
+    }
+}
+
 struct RmsNorm<'a> {
     x: &'a [f32],
     weight: &'a [f32],

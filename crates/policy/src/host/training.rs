@@ -6,14 +6,15 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::host::attention::Attention;
-use crate::host::engine::{Angles, Engine, score_scale};
+use crate::host::engine::{Angles, Engine, layers_per_thread, score_scale};
 use crate::host::kernels::rms_norm;
 use crate::host::layers::{Activations, Leave, Tokens, Workspace, turn};
 use crate::host::matrix::{Into, Matrix, add_outer};
 use crate::host::slopes;
 use crate::learner::{Batch, GradientSums};
 use crate::outputs::PickScores;
-use crate::{ModelConfig, Weights};
+use crate::threads::on_threads;
+use crate::{Dtype, ModelConfig, Weights};
 
 /// Logits of one piece of the outputs: 16 MiB, and never less than one row.
 const LOGITS: usize = 1 << 22;
@@ -23,9 +24,15 @@ const LOGITS: usize = 1 << 22;
 pub(crate) struct Trainer {
     engine: Arc<Engine>,
     activations: Activations,
+    transposed: Transposed,
+    places: Places,
+}
+
+/// The matrices for the way back.
+#[derive(Debug)]
+pub(crate) struct Transposed {
     layers: Vec<Reverse>,
     head: Matrix,
-    places: Places,
 }
 
 /// A micro-batch on its way: what the way back needs.
@@ -67,21 +74,36 @@ struct LayerPlaces {
 }
 
 impl Trainer {
-    /// Packs the matrices of `weights`, which `engine` was made of.
-    pub(crate) fn new(engine: Arc<Engine>, weights: &Weights, activations: Activations) -> Trainer {
+    /// Packs the matrices of `weights`, which `engine` was made of, in the memory of `spare` where there are
+    /// such matrices of the same model.
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        weights: &Weights,
+        activations: Activations,
+        threads: usize,
+        spare: Option<Transposed>,
+    ) -> Trainer {
         let (config, dtype) = (engine.config(), engine.dtype);
         let (width, names) =
             (config.hidden_size, |layer: usize, part: &str| format!("model.layers.{layer}.{part}.weight"));
         let attention = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"];
         let feed = ["mlp.gate_proj", "mlp.up_proj"];
         let layers = 0..config.num_hidden_layers;
-        let reverse = layers.clone().map(|layer| {
+        let (spare, spare_head) = spare.map(|spare| (spare.layers, spare.head)).unzip();
+        let mut spare: Vec<Option<Reverse>> = spare.into_iter().flatten().map(Some).collect();
+        spare.resize_with(layers.len(), || None);
+        let spare = spare.into_iter().enumerate().collect();
+        let reverse = on_threads(spare, threads, layers_per_thread(config), |(layer, spare)| {
             let part = |part: &str| weights.values(&names(layer, part));
+            let spare = spare.map(|spare: Reverse| [spare.query_key_value, spare.output, spare.gate_up, spare.down]);
+            let mut spare = spare.into_iter().flatten();
+            // In the order in which they were taken out.
+            let mut matrix = |outputs: usize, parts: &[&[f32]]| pack(spare.next(), dtype, outputs, parts);
             Reverse {
-                query_key_value: Matrix::pack_transposed(dtype, width, &attention.map(part)),
-                output: Matrix::pack_transposed(dtype, config.query_width(), &[part("self_attn.o_proj")]),
-                gate_up: Matrix::pack_transposed(dtype, width, &feed.map(part)),
-                down: Matrix::pack_transposed(dtype, config.intermediate_size, &[part("mlp.down_proj")]),
+                query_key_value: matrix(width, &attention.map(part)),
+                output: matrix(config.query_width(), &[part("self_attn.o_proj")]),
+                gate_up: matrix(width, &feed.map(part)),
+                down: matrix(config.intermediate_size, &[part("mlp.down_proj")]),
             }
         });
         let places = layers.map(|layer| {
@@ -100,8 +122,10 @@ impl Trainer {
         let embedding = weights.position("model.embed_tokens.weight");
         let head = if config.tie_word_embeddings { embedding } else { weights.position("lm_head.weight") };
         Trainer {
-            layers: reverse.collect(),
-            head: Matrix::pack_transposed(dtype, width, &[&weights.tensors[head].values]),
+            transposed: Transposed {
+                layers: reverse,
+                head: pack(spare_head, dtype, width, &[&weights.tensors[head].values]),
+            },
             places: Places { embedding, head, norm: weights.position("model.norm.weight"), layers: places.collect() },
             engine,
             activations,
@@ -110,6 +134,11 @@ impl Trainer {
 
     pub(crate) fn config(&self) -> &ModelConfig {
         self.engine.config()
+    }
+
+    /// The matrices, whose memory the next ones may take.
+    pub(crate) fn into_transposed(self) -> Transposed {
+        self.transposed
     }
 
     /// Scores of the batch's picks, and what the way back needs.
@@ -147,7 +176,7 @@ impl Trainer {
             batch.outputs.slopes(piece.clone(), logits, &log_sums[piece], coefficients);
             let d_head = &mut [sums[self.places.head].as_mut_slice()];
             add_outer(dtype, logits, &normed_last[states.clone()], width, d_head, &mut passing.packed);
-            self.head.multiply(logits, &mut back.last[states], Into::Replace, &mut passing.packed);
+            self.transposed.head.multiply(logits, &mut back.last[states], Into::Replace, &mut passing.packed);
         }
         // `normed_last` has served: it takes the slopes before the last norm.
         normed_last.fill(0.0);
@@ -163,7 +192,7 @@ impl Trainer {
         back.wide.resize(2 * rows * feed, 0.0);
         back.attended.resize(rows * query_width, 0.0);
         back.raw.resize(rows * outputs, 0.0);
-        for (number, (reverse, places)) in self.layers.iter().zip(&self.places.layers).enumerate().rev() {
+        for (number, (reverse, places)) in self.transposed.layers.iter().zip(&self.places.layers).enumerate().rev() {
             let (layer, input) = (&self.engine.layers[number], &inputs[number]);
             let kept = match self.activations {
                 Activations::Kept => &kept_layers[number],
@@ -258,6 +287,16 @@ impl Going {
     /// The memory, where there is no way back.
     pub(crate) fn into_workspace(self) -> Workspace {
         self.workspace
+    }
+}
+
+fn pack(spare: Option<Matrix>, dtype: Dtype, outputs: usize, parts: &[&[f32]]) -> Matrix {
+    match spare {
+        Some(mut matrix) => {
+            matrix.repack(parts);
+            matrix
+        }
+        None => Matrix::pack_transposed(dtype, outputs, parts),
     }
 }
 
