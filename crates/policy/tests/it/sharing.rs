@@ -1,9 +1,9 @@
 //! What is computed once for several traces is what each alone would have got: tries of every form.
 
-use toehold_policy::{Activations, ModelConfig, Policy, PolicyOptions, Sharing};
+use toehold_policy::{Activations, Dtype, ModelConfig, Policy, PolicyOptions, Sharing};
 use toehold_rollout::{Learner, Scorer, TokenScores, Trace};
 
-use crate::{numbers, options, random, small, tokens, trace};
+use crate::{numbers, options, plain, random, request, sample, small, tokens, trace};
 
 /// A model whose heads are no whole vectors, with one head, or like common ones.
 fn shapes() -> Vec<ModelConfig> {
@@ -128,5 +128,57 @@ fn scoring_gives_what_learning_shows() {
         let scored = policy.score(&traces).unwrap();
         let (shown, _) = learnt(policy.config(), options(1), &traces);
         assert_eq!(scored, shown, "{name}");
+    }
+}
+
+/// In bf16 a sum that differs in its last bits may be rounded the other way before the next product: 2⁻⁸ of
+/// a number, here and there. Against f32 every number is.
+#[test]
+fn in_bf16_sharing_and_rounding_stay_within_their_bounds() {
+    for config in [long(true), shapes().remove(3)] {
+        for (name, traces) in forests(config.vocab_size) {
+            let traces: Vec<&Trace> = traces.iter().collect();
+            let with = |dtype, sharing| learnt(&config, PolicyOptions { dtype, sharing, ..options(2) }, &traces);
+            let (scores, gradient) = with(Dtype::Bf16, Sharing::Shared);
+            let currents = |scores: &[TokenScores]| scores.iter().map(|s| s.current.clone()).collect::<Vec<_>>();
+            let against = |(other_scores, other): (Vec<TokenScores>, Vec<Vec<f32>>)| {
+                (difference(&currents(&scores), &currents(&other_scores)), overall(&gradient, &other))
+            };
+            let separate = against(with(Dtype::Bf16, Sharing::Separate));
+            assert!(separate.0 < 0.01 && separate.1 < 0.01, "{name}: separate is off by {separate:?}");
+            let f32 = against(with(Dtype::F32, Sharing::Shared));
+            assert!(f32.0 < 0.03 && f32.1 < 0.05, "{name}: f32 is off by {f32:?}");
+            assert!(f32.1 > 1e-4, "{name}: bf16 is computed in bf16");
+        }
+    }
+}
+
+/// The length of the difference of two gradients, relative to that of the second.
+fn overall(found: &[Vec<f32>], expected: &[Vec<f32>]) -> f32 {
+    let length = |squares: f64| squares.sqrt() as f32;
+    let pairs = || found.iter().flatten().zip(expected.iter().flatten());
+    let difference = length(pairs().map(|(a, b)| f64::from(a - b).powi(2)).sum());
+    difference / length(pairs().map(|(_, b)| f64::from(*b).powi(2)).sum()).max(1e-20)
+}
+
+#[test]
+fn a_fresh_samples_ratio_is_one() {
+    for (dtype, bound) in [(Dtype::F32, 1e-4), (Dtype::Bf16, 0.05)] {
+        let config = long(true);
+        let mut policy = Policy::random(&config, 5, PolicyOptions { dtype, ..options(2) }).unwrap();
+        for (name, traces) in forests(config.vocab_size) {
+            let requests: Vec<_> =
+                (0..).zip(&traces).map(|(seed, t)| request(&t.prompt, &t.prefix, plain(40), seed)).collect();
+            let sampled: Vec<Trace> = (traces.iter().zip(sample(&mut policy, &requests)))
+                .map(|(trace, completion)| Trace { completion, ..trace.clone() })
+                .collect();
+            let scores = policy.score(&sampled.iter().collect::<Vec<_>>()).unwrap();
+            for (trace, scores) in sampled.iter().zip(scores) {
+                for (current, behavior) in scores.current.iter().zip(&trace.completion.behavior) {
+                    let ratio = (current - behavior).exp();
+                    assert!((ratio - 1.0).abs() < bound, "{name}, {dtype:?}: the ratio is {ratio}");
+                }
+            }
+        }
     }
 }
