@@ -19,6 +19,7 @@ mod memory;
 mod model;
 mod optimizer;
 mod outputs;
+mod packing;
 mod policy;
 mod threads;
 mod trie;

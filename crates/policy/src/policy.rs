@@ -12,9 +12,10 @@ use toehold_rollout::{
 use crate::checkpoint::{self, Note, OpenPolicyError, ReadWeightsError, WriteWeightsError};
 use crate::config::ShapeError;
 use crate::host::{self, Activations, Engine, SamplingPlan, Store, Trainer, Transposed};
-use crate::learner::{self, GradientSums, Implementation, Memory, Model, Packing};
+use crate::learner::{self, GradientSums, Implementation, Memory, Model};
 use crate::model::{self, Decoder};
 use crate::optimizer::{AdamW, OptimizerState, zeros_like};
+use crate::packing::{self, Packing};
 use crate::{Dtype, MemoryEstimate, ModelConfig, SamplingStats, Sharing, Weights};
 
 /// How a policy computes; nothing here changes what its weights mean.
@@ -230,7 +231,7 @@ impl Sampler for Policy {
 
 impl Scorer for Policy {
     fn score(&mut self, traces: &[&Trace]) -> Result<Vec<TokenScores>, ScoreError> {
-        learner::check(&self.config, traces)?;
+        packing::check(&self.config, traces)?;
         let (engine, packing) = (self.engine(), self.packing());
         Ok(learner::score(&engine, traces, packing, &mut self.memory))
     }
@@ -243,7 +244,7 @@ impl Learner for Policy {
         traces: &[&Trace],
         coefficients: &mut dyn FnMut(usize, &TokenScores) -> Vec<f32>,
     ) -> Result<(), LearnError> {
-        learner::check(&self.config, traces)?;
+        packing::check(&self.config, traces)?;
         let (engine, packing) = (self.engine(), self.packing());
         let make = || match self.options.implementation {
             Implementation::Host => {

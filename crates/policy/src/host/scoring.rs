@@ -3,8 +3,8 @@
 use crate::host::engine::{Angles, Engine};
 use crate::host::layers::{Leave, Workspace};
 use crate::host::training::forward;
-use crate::learner::Batch;
 use crate::outputs::PickScores;
+use crate::packing::Batch;
 
 /// Scores of the batch's picks, and the memory given.
 pub(crate) fn score(engine: &Engine, batch: Batch, angles: &Angles, workspace: Workspace) -> (PickScores, Workspace) {

@@ -11,8 +11,9 @@ use crate::host::kernels::rms_norm;
 use crate::host::layers::{Activations, Leave, Tokens, Workspace, turn};
 use crate::host::matrix::{Into, Matrix, add_outer};
 use crate::host::slopes;
-use crate::learner::{Batch, GradientSums};
+use crate::learner::GradientSums;
 use crate::outputs::PickScores;
+use crate::packing::Batch;
 use crate::threads::on_threads;
 use crate::{Dtype, ModelConfig, Weights};
 

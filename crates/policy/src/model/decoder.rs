@@ -2,10 +2,11 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use crate::learner::{Batch, GradientSums};
+use crate::learner::GradientSums;
 use crate::model::attention::{Attention, Positions};
 use crate::model::feed_forward::FeedForward;
 use crate::model::norm::RmsNorm;
+use crate::packing::Batch;
 use crate::{ModelConfig, Weights};
 
 /// A model whose parameters are leaves of the graph.

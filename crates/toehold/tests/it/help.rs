@@ -291,7 +291,7 @@ fn bench() {
             Options:
                   --model <DIR>          A Hugging Face folder to measure, instead of a named shape
                   --shape <SHAPE>        A named shape with random weights [default: t] [possible values: t, s]
-                  --dtype <DTYPE>        What weights and keys are kept in while computing; sums are always f32
+                  --dtype <DTYPE>        The numbers of matrix products; everything else, sums included, is f32
                                          [default: f32] [possible values: f32, bf16]
                   --only <PARTS>         Only these parts, separated by commas [default: all] [possible values:
                                          ceilings, sampling, learning, step, growth]

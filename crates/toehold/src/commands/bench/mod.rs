@@ -35,7 +35,7 @@ pub struct BenchArgs {
     /// A named shape with random weights
     #[arg(long, value_enum, default_value_t = Shape::T)]
     pub shape: Shape,
-    /// What weights and keys are kept in while computing; sums are always f32
+    /// The numbers of matrix products; everything else, sums included, is f32
     #[arg(long, value_enum, default_value_t = DtypeArg::F32)]
     pub dtype: DtypeArg,
     /// Only these parts, separated by commas [default: all]
