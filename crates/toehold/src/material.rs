@@ -1,11 +1,12 @@
-//! From the store to what a curriculum is built of: the problems of the band, and the correct traces
-//! with the point where their answer begins.
+//! From the store to what a curriculum is built of: the problems of the band, and the traces that it
+//! cuts, with the point where their answer begins.
 
 use std::collections::{HashMap, HashSet};
 
 use anyhow::{Result, bail};
-use toehold_rollout::store::StoredTrace;
-use toehold_rollout::{Start, Store, Trace};
+use toehold_rollout::store::{Stage, StoredTrace, TraceFilter};
+use toehold_rollout::{Sampler, Start, Store, Trace};
+use toehold_training::CurriculumKind;
 use toehold_training::curriculum::{Material, Source};
 use toehold_verifier::Verifier;
 
@@ -24,8 +25,18 @@ pub fn material(prepared: &Prepared, store: &Store) -> Result<Material> {
         let verifier = *verifiers.get(stored.problem.as_str())?;
         Some(Source::of_stored(&stored, verifier, &|tokens| prepared.tokenizer.decode(tokens)))
     };
-    let sources = correct_traces_of(&plain, prepared, store)?.into_iter().filter_map(source).collect();
-    Ok(Material { plain, sources })
+    let collected = TraceFilter {
+        policy: Some(prepared.base.version()),
+        seed: Some(prepared.plan.run.seed),
+        stage: Some(Stage::Collect),
+        ..TraceFilter::default()
+    };
+    let traces = match prepared.plan.curriculum {
+        // It cuts failures, and counts successes to know which problems are saturated.
+        CurriculumKind::FailurePrefix(_) => traces_of(&plain, store.traces(&collected)?),
+        CurriculumKind::Plain(_) | CurriculumKind::SuccessPrefix(_) => correct_traces_of(&plain, prepared, store)?,
+    };
+    Ok(Material { plain, sources: traces.into_iter().filter_map(source).collect() })
 }
 
 /// The correct traces of the band's problems, for imitation.
@@ -38,10 +49,13 @@ pub fn lessons(prepared: &Prepared, store: &Store) -> Result<Vec<Trace>> {
 }
 
 fn correct_traces_of(starts: &[Start], prepared: &Prepared, store: &Store) -> Result<Vec<StoredTrace>> {
+    Ok(traces_of(starts, sample::correct_traces(prepared, store)?))
+}
+
+fn traces_of(starts: &[Start], mut traces: Vec<StoredTrace>) -> Vec<StoredTrace> {
     let wanted: HashSet<&str> = starts.iter().map(|start| start.problem.as_str()).collect();
-    let mut traces = sample::correct_traces(prepared, store)?;
     traces.retain(|stored| wanted.contains(stored.problem.as_str()));
-    Ok(traces)
+    traces
 }
 
 fn starts_in_band(prepared: &Prepared, store: &Store) -> Result<Vec<Start>> {

@@ -57,6 +57,10 @@ fn defaults_are_the_papers() {
         template = """
         {problem}
         """
+        dtype = "f32"
+        learner = "host"
+        cache_mib = 1024
+        micro_batch_tokens = 2048
 
         [collect]
         until = "one-success"

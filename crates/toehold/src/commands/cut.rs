@@ -35,7 +35,7 @@ pub fn run(args: &CutArgs, output: &Output) -> Result<()> {
 /// Nothing was sampled, no trace is correct, or a full disk.
 pub fn execute(prepared: &Prepared, output: &Output) -> Result<()> {
     let CurriculumKind::SuccessPrefix(settings) = &prepared.plan.curriculum else {
-        output.say("nothing to cut: the curriculum has no prefixes");
+        output.say("nothing to cut before training with this curriculum");
         return Ok(());
     };
     let mut store = prepared.store()?;

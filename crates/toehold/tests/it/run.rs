@@ -14,7 +14,7 @@ fn a_problem_file_and_a_model_made_elsewhere() {
         status 0
         r: sample
         6 attempts, 36 tokens sampled, 4.5 MFLOP; kept in runs/r/traces.db
-        nothing to cut: the curriculum has no prefixes
+        nothing to cut before training with this curriculum
         r: train
         memory: at most ...
         2 steps, 11.0 MFLOP in all, of which 4.5 MFLOP collection
@@ -40,7 +40,7 @@ fn a_problem_file_and_a_model_made_elsewhere() {
     expect![[r#"
         r: sample
         6 attempts, 36 tokens sampled, 4.5 MFLOP; kept in runs/r/traces.db
-        nothing to cut: the curriculum has no prefixes
+        nothing to cut before training with this curriculum
         r: train
         training is done (2 steps); nothing to do
         r: evaluate

@@ -57,12 +57,25 @@ pub fn uniform_cuts(
     free
 }
 
+/// The cuts of a trace of `length` tokens at `i / (count + 1)` of its worked part, `i = 1 ..= count`,
+/// rounded to whole tokens (halves up): at 10, 20 ... 90 % for nine. Each at least 1 and shorter than
+/// the trace, in rising order, fewer where two fall on one place.
+pub fn even_cuts(length: usize, limit: usize, count: usize) -> Vec<usize> {
+    let (worked, parts) = (limit.min(length), count + 1);
+    let mut cuts: Vec<usize> = (1..parts)
+        .map(|at| (2 * at * worked + parts) / (2 * parts))
+        .filter(|&cut| (1..length).contains(&cut))
+        .collect();
+    cuts.dedup();
+    cuts
+}
+
 #[cfg(test)]
 mod tests {
     use expect_test::{Expect, expect};
     use toehold_verifier::Verifier;
 
-    use super::{answer_limit, uniform_cuts};
+    use super::{answer_limit, even_cuts, uniform_cuts};
     use crate::random::stream;
 
     #[track_caller]
@@ -86,6 +99,20 @@ mod tests {
         check(0, 0, 3, (0.0, 1.0), expect!["[] [] [] []"]);
         // The whole trace is never given.
         check(3, 3, 9, (0.0, 1.0), expect!["[1, 2] [1, 2] [1, 2] [1, 2]"]);
+    }
+
+    #[test]
+    fn even_cuts_divide_the_worked_part() {
+        let cuts = |length, limit| format!("{:?}", even_cuts(length, limit, 9));
+        expect!["[10, 20, 30, 40, 50, 60, 70, 80, 90]"].assert_eq(&cuts(100, 100));
+        // The answer begins after 45 tokens.
+        expect!["[5, 9, 14, 18, 23, 27, 32, 36, 41]"].assert_eq(&cuts(100, 45));
+        // Fewer places than cuts: each once, and never all of the trace.
+        expect!["[1, 2, 3, 4]"].assert_eq(&cuts(5, 5));
+        expect!["[1]"].assert_eq(&cuts(2, 2));
+        // Nothing may be given; a trace of one token; no trace.
+        expect!["[] [] []"].assert_eq(&[cuts(100, 0), cuts(1, 1), cuts(0, 0)].join(" "));
+        expect!["[50] []"].assert_eq(&format!("{:?} {:?}", even_cuts(100, 100, 1), even_cuts(100, 100, 0)));
     }
 
     #[test]

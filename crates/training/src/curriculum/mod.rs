@@ -17,7 +17,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use toehold_rollout::store::StoredTrace;
-use toehold_rollout::{ProblemId, Start, SuccessCount, TokenId};
+use toehold_rollout::{ProblemId, Start, StopReason, SuccessCount, TokenId};
 use toehold_verifier::Verifier;
 
 pub use cycle::Cycle;
@@ -76,7 +76,8 @@ pub struct Source {
     pub row: i64,
     /// Whether the verifier accepted it.
     pub is_correct: bool,
-    /// No prefix may be longer: the tokens before the answer appears ([`cut::answer_limit`]).
+    /// No prefix may be longer: the tokens before the answer appears ([`cut::answer_limit`]); 0 for a
+    /// failure that only ran out of tokens, whose reasoning nothing is known against.
     pub limit: usize,
 }
 
@@ -85,12 +86,17 @@ impl Source {
     pub fn of_stored(stored: &StoredTrace, verifier: Verifier, decode: &dyn Fn(&[TokenId]) -> String) -> Source {
         let trace = &stored.trace;
         let tokens: Vec<TokenId> = trace.prefix.iter().chain(&trace.completion.tokens).copied().collect();
+        let is_correct = stored.verdict.outcome.is_correct();
+        let limit = match trace.completion.stop {
+            StopReason::Length if !is_correct => 0,
+            _ => cut::answer_limit(verifier, &tokens, decode),
+        };
         Source {
             problem: stored.problem.clone(),
             prompt: trace.prompt.clone(),
             row: stored.row,
-            is_correct: stored.verdict.outcome.is_correct(),
-            limit: cut::answer_limit(verifier, &tokens, decode),
+            is_correct,
+            limit,
             tokens,
         }
     }
@@ -109,6 +115,22 @@ pub enum BuildError {
         prefixed: usize,
         /// The share of plain starts asked for.
         plain_share: f64,
+    },
+    /// There is no failure to begin from, or no plain problem to end with.
+    #[error(
+        "no failure prefix can be cut: of {problems} problems, {unsaturated} are solved too rarely, \
+         {without_failure} have no failure, {uncuttable} none that can be cut\n\
+         hint: collect more (until = \"max-attempts\"), or lower [curriculum] saturated"
+    )]
+    NoFailure {
+        /// Plain problems given.
+        problems: usize,
+        /// Those outside the band of success.
+        unsaturated: usize,
+        /// Those in which every collected trace is correct, or that have none.
+        without_failure: usize,
+        /// Those whose failures ran out of tokens or answer at once.
+        uncuttable: usize,
     },
 }
 
@@ -162,6 +184,8 @@ curricula! {
     plain::Plain = "plain",
     /// Prefixes of rare successes beside plain problems: PrefixRL.
     success_prefix::SuccessPrefix = "success-prefix",
+    /// Prefixes of rare failures, cut where about half of the rollouts recover.
+    failure_prefix::FailurePrefix = "failure-prefix",
 }
 
 /// Reads the count `taken` from a state whose `pool` has to be `expected`.
