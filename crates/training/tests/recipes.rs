@@ -179,7 +179,7 @@ fn unknown_names_are_refused_with_the_nearest() {
         &["objective.kind=ppo"],
         expect![[r#"
         [objective] kind = "ppo" is not known
-        hint: there are imitation, reinforce, grpo"#]],
+        hint: there are imitation, reinforce, grpo, rloo, reinforce-plus-plus, gspo, gmpo, cispo, w-reinforce, rl-zvp, weighted-grpo, asymmetric-prompt-weighting, noisy-verifier"#]],
     );
 }
 

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What the sum of squares is divided by.
+/// What the sum of squares of the deviation is divided by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Deviation {
@@ -14,6 +14,8 @@ pub enum Deviation {
     Sample,
     /// By n: DAPO's text.
     Population,
+    /// There is no deviation: rewards minus their mean are the advantages, as in Dr. GRPO.
+    None,
 }
 
 /// Reward minus the group's mean.
@@ -33,7 +35,8 @@ pub fn centred(rewards: &[f64]) -> Vec<f64> {
     rewards.iter().map(|reward| reward - mean).collect()
 }
 
-/// Reward minus the group's mean, over the group's deviation plus `epsilon`.
+/// Reward minus the group's mean, over the group's deviation plus `epsilon`; with [`Deviation::None`]
+/// over nothing, and `epsilon` is then not used.
 ///
 /// ```
 /// use toehold_training::objective::advantage::{Deviation, standardised};
@@ -50,6 +53,7 @@ pub fn standardised(rewards: &[f64], deviation: Deviation, epsilon: f64) -> Vec<
     let divisor = match deviation {
         Deviation::Sample => rewards.len() - 1,
         Deviation::Population => rewards.len(),
+        Deviation::None => return centred,
     };
     let scale = (squares / divisor as f64).sqrt() + epsilon;
     centred.iter().map(|c| c / scale).collect()
@@ -83,7 +87,7 @@ mod tests {
             let sample = both(successes, size, |r| standardised(r, Deviation::Sample, 1e-6));
             let trl = both(successes, size, |r| standardised(r, Deviation::Sample, 1e-4));
             let population = both(successes, size, |r| standardised(r, Deviation::Population, 1e-6));
-            let mean_only = both(successes, size, centred);
+            let mean_only = both(successes, size, |r| standardised(r, Deviation::None, 1e-6));
             writeln!(table, "{size:>2} {successes:>2} | {sample} | {trl} | {population} | {mean_only}").unwrap();
         }
         expect![[r#"
@@ -104,6 +108,7 @@ mod tests {
             assert_eq!(centred(&rewards), zeros);
             assert_eq!(standardised(&rewards, Deviation::Sample, 0.0), zeros);
             assert_eq!(standardised(&rewards, Deviation::Population, 0.0), zeros);
+            assert_eq!(standardised(&rewards, Deviation::None, 0.0), zeros);
         }
     }
 }

@@ -23,6 +23,13 @@
 //! `current` is at temperature 1 while `behavior` is at the sampling temperature, with its top-k and
 //! top-p: at any other temperature than 1 the ratio is not 1 even on a fresh trace, and the clip acts
 //! on that difference. Sample at temperature 1 with this objective.
+//!
+//! Two named variants are settings of this one, and of the aggregation, with a recipe each:
+//!
+//! * Dr. GRPO, arXiv 2503.20783: `deviation = "none"`, `[train] aggregation = "constant"`.
+//! * DAPO, arXiv 2503.14476: `clip_high = 0.28`, `[train] aggregation = "token-mean"`. Its dynamic
+//!   sampling is a curriculum's affair, and what it does to completions that are too long (masking them,
+//!   or a penalty that grows with the length) is not here, because an objective sees no length.
 
 use super::{Weigh, advantage, advantage::Deviation};
 use crate::recipe::section;
@@ -34,7 +41,8 @@ section! {
         clip_low: f64 = 0.2,
         /// How far the ratio may rise above 1 before the clip acts, at least 0. DAPO: 0.28.
         clip_high: f64 = 0.2,
-        /// What the deviation divides by: `sample` (n − 1) or `population` (n).
+        /// What the deviation divides by: `sample` (n − 1), `population` (n) or, without a deviation,
+        /// `none`.
         deviation: Deviation = Deviation::Sample,
         /// Added to the deviation, at least 0. verl: 1e-6; TRL: 1e-4.
         epsilon: f64 = 1e-6,
@@ -52,12 +60,20 @@ section! {
 /// assert_eq!(coefficients(-2.0, &[-1.0], &[-1.5], 0.2, 0.2), [2.0 * 0.5f64.exp()]);
 /// ```
 pub fn coefficients(advantage: f64, current: &[f32], behavior: &[f32], low: f64, high: f64) -> Vec<f64> {
-    let coefficient = |(&current, &behavior): (&f32, &f32)| {
-        let ratio = (f64::from(current) - f64::from(behavior)).clamp(-20.0, 20.0).exp();
-        let is_clipped = (advantage > 0.0 && ratio > 1.0 + high) || (advantage < 0.0 && ratio < 1.0 - low);
-        if is_clipped { 0.0 } else { -ratio * advantage }
-    };
-    current.iter().zip(behavior).map(coefficient).collect()
+    let scores = current.iter().zip(behavior);
+    scores.map(|(&current, &behavior)| coefficient(advantage, current, behavior, low, high)).collect()
+}
+
+/// The coefficient of one token.
+pub fn coefficient(advantage: f64, current: f32, behavior: f32, low: f64, high: f64) -> f64 {
+    let ratio = log_ratio(current, behavior).exp();
+    let is_clipped = (advantage > 0.0 && ratio > 1.0 + high) || (advantage < 0.0 && ratio < 1.0 - low);
+    if is_clipped { 0.0 } else { -ratio * advantage }
+}
+
+/// `current − behavior`, held within ±20.
+pub fn log_ratio(current: f32, behavior: f32) -> f64 {
+    (f64::from(current) - f64::from(behavior)).clamp(-20.0, 20.0)
 }
 
 impl Weigh for Grpo {

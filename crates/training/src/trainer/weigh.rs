@@ -4,12 +4,13 @@ use toehold_rollout::{LearnError, Learner, PolicyVersion, StopReason, TokenScore
 
 use super::event::{GroupEvent, KindStats, StepEvent};
 use super::{Compute, Group};
-use crate::objective::{Weigh, aggregate};
+use crate::objective::{TraceView, Weigh, aggregate};
 use crate::recipe::Aggregation;
 
 /// A trace that says something.
 pub(super) struct Weighed<'a> {
     trace: &'a Trace,
+    group: &'a Group,
     advantage: f64,
     scale: f64,
 }
@@ -31,13 +32,15 @@ pub(super) fn weigh<'a>(
     aggregation: Aggregation,
     max_tokens: u32,
 ) -> Vec<Weighed<'a>> {
-    let traces: Vec<&Trace> = groups.iter().flat_map(|group| &group.rollouts).map(|rollout| &rollout.trace).collect();
-    let lengths: Vec<usize> = traces.iter().map(|trace| trace.completion.tokens.len()).collect();
+    let of_group = |group: &'a Group| group.rollouts.iter().map(move |rollout| (group, &rollout.trace));
+    let traces: Vec<(&Group, &Trace)> = groups.iter().flat_map(of_group).collect();
+    let lengths: Vec<usize> = traces.iter().map(|(_, trace)| trace.completion.tokens.len()).collect();
     let scales = aggregate::scales(aggregation, &lengths, max_tokens);
-    let advantages = groups.iter().flat_map(|group| objective.advantages(&group.rewards()));
+    let mut advantages: Vec<f64> = groups.iter().flat_map(|group| objective.advantages(&group.rewards())).collect();
+    objective.normalise_batch(&mut advantages, &lengths);
     let weighed = traces.into_iter().zip(advantages).zip(scales);
     weighed
-        .map(|((trace, advantage), scale)| Weighed { trace, advantage, scale })
+        .map(|(((group, trace), advantage), scale)| Weighed { trace, group, advantage, scale })
         .filter(|weighed| weighed.advantage != 0.0 && !weighed.trace.completion.tokens.is_empty())
         .collect()
 }
@@ -54,12 +57,18 @@ pub(super) fn accumulate(
     let traces: Vec<&Trace> = weighed.iter().map(|weighed| weighed.trace).collect();
     let (mut distance, mut tokens) = (0.0, 0);
     learner.accumulate(&traces, &mut |at, scores: &TokenScores| {
-        let Weighed { trace, advantage, scale } = weighed[at];
+        let Weighed { trace, group, advantage, scale } = weighed[at];
         let behavior = &trace.completion.behavior;
         let apart = |(current, behavior): (&f32, &f32)| f64::from((current - behavior).abs());
         distance += scores.current.iter().zip(behavior).map(apart).sum::<f64>();
         tokens += scores.current.len();
-        let coefficients = objective.coefficients(advantage, &scores.current, behavior);
+        let coefficients = objective.coefficients_of(&TraceView {
+            advantage,
+            rewards: &group.rewards(),
+            current: &scores.current,
+            behavior,
+            entropy: scores.entropy.as_deref(),
+        });
         coefficients.into_iter().map(|coefficient| (coefficient * scale) as f32).collect()
     })?;
     let length = |trace: &&Trace| (trace.prompt.len() + trace.prefix.len() + trace.completion.tokens.len()) as u64;
@@ -131,6 +140,7 @@ mod tests {
     use super::super::{Group, Rollout};
     use super::{step_event, weigh};
     use crate::curriculum::Selection;
+    use crate::objective::reinforce_plus_plus::{Baseline, ReinforcePlusPlus};
     use crate::objective::{Weigh, imitation::Imitation, reinforce::Reinforce};
     use crate::recipe::Aggregation;
 
@@ -182,6 +192,20 @@ mod tests {
         check(&Reinforce {}, Aggregation::Constant, expect!["4 tokens: 0.5 / 60.0000, 2 tokens: -0.5 / 60.0000"]);
         // Imitation has no baseline: the third group speaks, but for its empty completion.
         check(&Imitation {}, Aggregation::TokenMean, expect!["4 tokens: 1 / 10.0000, 2 tokens: 1 / 10.0000"]);
+    }
+
+    /// Of the batch's 10 tokens 6 are of successes: mean 0.6, variance (6 · 0.16 + 4 · 0.36) / 9 = 0.2667,
+    /// so 0.4 / 0.5164 and −0.6 / 0.5164, in every group.
+    #[test]
+    fn a_batch_is_normalised_over_all_its_groups() {
+        let objective = ReinforcePlusPlus { baseline: Baseline::None, clip_low: 0.2, clip_high: 0.2 };
+        let groups = groups();
+        let found: Vec<String> = weigh(&objective, &groups, Aggregation::TokenMean, 10)
+            .iter()
+            .map(|w| format!("{} of {}: {:.4}", w.trace.completion.tokens.len(), w.group.rewards().len(), w.advantage))
+            .collect();
+        expect!["4 of 2: 0.7746, 2 of 2: -1.1619, 1 of 2: -1.1619, 1 of 2: -1.1619, 2 of 2: 0.7746"]
+            .assert_eq(&found.join(", "));
     }
 
     #[test]
