@@ -15,7 +15,7 @@
 //!
 //! A curriculum does not sample: the rollouts that estimate p̂ are groups of training steps like all
 //! others, so they are paid for, stored and learnt from like them. Their number is in the metrics.
-//! [`progress`] decides; this file says what is cut and gives the starts.
+//! `progress` decides; this file says what is cut and gives the starts.
 //!
 //! Zero cases: a run in which no problem has a failure to cut does not begin. When no problem is left,
 //! or none has a usable cut, all starts are plain. Truncated failures are not cut. A trace too short
