@@ -46,9 +46,7 @@ impl<'a> Plan<'a> {
         let inputs: Vec<Vec<TokenId>> = traces.iter().map(input).collect();
         let views: Vec<&[TokenId]> = inputs.iter().map(Vec::as_slice).collect();
         let order = trie::order(&views);
-        let all = trie::runs(&views, &order, usize::MAX, packing.sharing);
-        let total: usize = all.iter().map(|run| rows(&views, run, packing.sharing)).sum();
-        let budget = (total / PIECES).max(SMALL).min(packing.rows.max(1));
+        let budget = (rows(&views, &order, packing.sharing) / PIECES).max(SMALL).min(packing.rows.max(1));
         let batches = trie::runs(&views, &order, budget, packing.sharing);
         Plan { traces, batches, sharing: packing.sharing, inputs }
     }

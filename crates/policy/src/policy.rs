@@ -46,6 +46,14 @@ pub struct PolicyOptions {
     pub sequences: usize,
 }
 
+impl PolicyOptions {
+    /// Threads that are used: those asked for, or all of the machine's.
+    pub fn thread_count(&self) -> usize {
+        let machine = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.threads.unwrap_or_else(machine).max(1)
+    }
+}
+
 impl Default for PolicyOptions {
     fn default() -> PolicyOptions {
         PolicyOptions {
@@ -164,7 +172,7 @@ impl Policy {
     }
 
     fn from_weights(config: ModelConfig, weights: Weights, options: PolicyOptions) -> Policy {
-        let published = Arc::new(Engine::new(&config, &weights, options.dtype, threads(&options), None));
+        let published = Arc::new(Engine::new(&config, &weights, options.dtype, options.thread_count(), None));
         Policy {
             optimizer: OptimizerState::new(&weights),
             gradient: zeros_like(&weights),
@@ -183,14 +191,10 @@ impl Policy {
         }
     }
 
-    fn threads(&self) -> usize {
-        threads(&self.options)
-    }
-
     fn packing(&self) -> Packing {
         let PolicyOptions { micro_batch_tokens, activation_bytes, activations, implementation, .. } = self.options;
         let (threads, sharing) = match implementation {
-            Implementation::Host => (self.threads(), self.options.sharing),
+            Implementation::Host => (self.options.thread_count(), self.options.sharing),
             // The tensor library has threads of its own, and its graphs must not meet.
             Implementation::Graph => (1, Sharing::Separate),
         };
@@ -201,7 +205,7 @@ impl Policy {
 
     /// The packed current weights.
     fn engine(&mut self) -> Arc<Engine> {
-        let (dtype, threads, spare) = (self.options.dtype, threads(&self.options), &mut self.spare_engine);
+        let (dtype, threads, spare) = (self.options.dtype, self.options.thread_count(), &mut self.spare_engine);
         let make = || Arc::new(Engine::new(&self.config, &self.weights, dtype, threads, spare.take()));
         self.current.get_or_insert_with(make).clone()
     }
@@ -224,7 +228,7 @@ impl Sampler for Policy {
         done: &mut dyn FnMut(usize, Completion) -> ControlFlow<()>,
     ) -> Result<(), SampleError> {
         let PolicyOptions { sequences, cache_bytes, sharing, .. } = self.options;
-        let plan = SamplingPlan { threads: self.threads(), sequences, cache_bytes, sharing };
+        let plan = SamplingPlan { threads: self.options.thread_count(), sequences, cache_bytes, sharing };
         host::sample(&self.published, requests, &plan, &self.store, &mut self.sampling, done)
     }
 }
@@ -266,7 +270,7 @@ impl Learner for Policy {
 
     /// On an error the accumulated gradient is discarded, too.
     fn step(&mut self, rate: f64) -> Result<StepStats, LearnError> {
-        let threads = self.threads();
+        let threads = self.options.thread_count();
         let stats = self.optimizer.step(&mut self.weights, &self.gradient, rate, &self.options.optimizer, threads);
         self.clear_gradient();
         if stats.is_ok() {
@@ -323,11 +327,6 @@ impl Learner for Policy {
     fn parameter_count(&self) -> u64 {
         self.weights.count()
     }
-}
-
-fn threads(options: &PolicyOptions) -> usize {
-    let machine = || std::thread::available_parallelism().map_or(1, usize::from);
-    options.threads.unwrap_or_else(machine).max(1)
 }
 
 /// Names of the optimizer's four lists in its file.

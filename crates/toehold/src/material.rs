@@ -4,11 +4,10 @@
 use std::collections::{HashMap, HashSet};
 
 use anyhow::{Result, bail};
-use toehold_rollout::store::{Stage, StoredTrace, TraceFilter};
-use toehold_rollout::{Sampler, Start, Store, Trace};
-use toehold_training::CurriculumKind;
-use toehold_training::curriculum::{Material, Source};
-use toehold_verifier::Verifier;
+use toehold_rollout::store::StoredTrace;
+use toehold_rollout::{Start, Store, Trace};
+use toehold_training::curriculum::{Material, Source, Traces};
+use toehold_verifier::{Outcome, Verifier};
 
 use crate::commands::sample;
 use crate::prepare::Prepared;
@@ -25,16 +24,10 @@ pub fn material(prepared: &Prepared, store: &Store) -> Result<Material> {
         let verifier = *verifiers.get(stored.problem.as_str())?;
         Some(Source::of_stored(&stored, verifier, &|tokens| prepared.tokenizer.decode(tokens)))
     };
-    let collected = TraceFilter {
-        policy: Some(prepared.base.version()),
-        seed: Some(prepared.plan.run.seed),
-        stage: Some(Stage::Collect),
-        ..TraceFilter::default()
-    };
-    let traces = match prepared.plan.curriculum {
-        // It cuts failures, and counts successes to know which problems are saturated.
-        CurriculumKind::FailurePrefix(_) => traces_of(&plain, store.traces(&collected)?),
-        CurriculumKind::Plain(_) | CurriculumKind::SuccessPrefix(_) => correct_traces_of(&plain, prepared, store)?,
+    let traces = match prepared.plan.curriculum.traces() {
+        Traces::None => Vec::new(),
+        Traces::Correct => traces_of(&plain, sample::collected_traces(prepared, store, Some(Outcome::Correct))?),
+        Traces::All => traces_of(&plain, sample::collected_traces(prepared, store, None)?),
     };
     Ok(Material { plain, sources: traces.into_iter().filter_map(source).collect() })
 }
@@ -45,11 +38,8 @@ pub fn material(prepared: &Prepared, store: &Store) -> Result<Material> {
 /// As [`material`].
 pub fn lessons(prepared: &Prepared, store: &Store) -> Result<Vec<Trace>> {
     let plain = starts_in_band(prepared, store)?;
-    Ok(correct_traces_of(&plain, prepared, store)?.into_iter().map(|stored| stored.trace).collect())
-}
-
-fn correct_traces_of(starts: &[Start], prepared: &Prepared, store: &Store) -> Result<Vec<StoredTrace>> {
-    Ok(traces_of(starts, sample::correct_traces(prepared, store)?))
+    let correct = sample::collected_traces(prepared, store, Some(Outcome::Correct))?;
+    Ok(traces_of(&plain, correct).into_iter().map(|stored| stored.trace).collect())
 }
 
 fn traces_of(starts: &[Start], mut traces: Vec<StoredTrace>) -> Vec<StoredTrace> {

@@ -10,8 +10,9 @@ use toehold_policy::{Dtype, Implementation, Policy, PolicyOptions};
 use toehold_rollout::collect::TextJudge;
 use toehold_rollout::store::PolicyRecord;
 use toehold_rollout::{Problem, ProblemSet, PromptTemplate, Sampler, SamplingParams, Start, Store, TokenizerFile};
+use toehold_training::curriculum::Traces;
 use toehold_training::recipe::{self, Source};
-use toehold_training::{CurriculumKind, Plan, Recipe};
+use toehold_training::{Plan, Recipe};
 
 use crate::command_line::RecipeArgs;
 use crate::run_folder::{Identity, RunFolder};
@@ -192,8 +193,7 @@ fn policy_options(plan: &Plan) -> PolicyOptions {
 
 /// Whether the method needs traces: for prefixes, for imitation, or to know the problems' bands.
 pub fn uses_collection(plan: &Plan) -> bool {
-    let cuts = !matches!(plan.curriculum, CurriculumKind::Plain(_));
-    cuts || plan.sft.is_some() || plan.problems.band.is_some()
+    plan.curriculum.traces() != Traces::None || plan.sft.is_some() || plan.problems.band.is_some()
 }
 
 /// The problems to learn and the held-out ones.

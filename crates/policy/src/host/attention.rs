@@ -10,7 +10,7 @@
 //! sums is otherwise fixed.
 
 use crate::ModelConfig;
-use crate::host::kernels::{merge_softmax, vector_pad};
+use crate::host::kernels::{add, merge_softmax, vector_pad};
 use crate::host::matrix::Into;
 use crate::host::slopes;
 use crate::host::tile::{Left, Right, Sizes, product};
@@ -312,10 +312,4 @@ fn pad(from: &[f32], width: usize, at: usize, attention: &Attention, into: &mut 
 fn refill(values: &mut Vec<f32>, count: usize, value: f32) {
     values.clear();
     values.resize(count, value);
-}
-
-fn add(sum: &mut [f32], values: &[f32]) {
-    for (sum, value) in sum.iter_mut().zip(values) {
-        *sum += value;
-    }
 }

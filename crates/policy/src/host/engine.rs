@@ -94,13 +94,7 @@ impl Engine {
 }
 
 fn pack(spare: Option<Matrix>, dtype: Dtype, inputs: usize, parts: &[&[f32]]) -> Matrix {
-    match spare {
-        Some(mut matrix) => {
-            matrix.repack(parts);
-            matrix
-        }
-        None => Matrix::pack(dtype, inputs, parts),
-    }
+    Matrix::in_place_of(spare, parts, |parts| Matrix::pack(dtype, inputs, parts))
 }
 
 /// Layers below which packing them on another thread costs more than it saves: a million numbers.

@@ -80,6 +80,13 @@ pub(crate) fn arch() -> Arch {
     crate::host::kernel_tests::chosen().unwrap_or_default()
 }
 
+/// Adds `values` to `sum`, number by number.
+pub(crate) fn add(sum: &mut [f32], values: &[f32]) {
+    for (sum, value) in sum.iter_mut().zip(values) {
+        *sum += value;
+    }
+}
+
 /// `length` rounded up so that whole vectors of any machine fit.
 pub(crate) fn vector_pad(length: usize) -> usize {
     length.next_multiple_of(LANES)

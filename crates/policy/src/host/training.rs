@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::host::attention::Attention;
 use crate::host::engine::{Angles, Engine, layers_per_thread, score_scale};
-use crate::host::kernels::rms_norm;
+use crate::host::kernels::{add, rms_norm};
 use crate::host::layers::{Activations, Leave, Tokens, Workspace, turn};
 use crate::host::matrix::{Into, Matrix, add_outer};
 use crate::host::slopes;
@@ -292,13 +292,7 @@ impl Going {
 }
 
 fn pack(spare: Option<Matrix>, dtype: Dtype, outputs: usize, parts: &[&[f32]]) -> Matrix {
-    match spare {
-        Some(mut matrix) => {
-            matrix.repack(parts);
-            matrix
-        }
-        None => Matrix::pack_transposed(dtype, outputs, parts),
-    }
+    Matrix::in_place_of(spare, parts, |parts| Matrix::pack_transposed(dtype, outputs, parts))
 }
 
 /// Bytes of the logits that are there at the same time.
@@ -320,10 +314,4 @@ fn pieces(outputs: usize, vocabulary: usize) -> impl Iterator<Item = Range<usize
 fn parts<const N: usize>(sums: &mut GradientSums, places: [usize; N]) -> [&mut [f32]; N] {
     let parts = sums.get_disjoint_mut(places).expect("each tensor has a place of its own");
     parts.map(Vec::as_mut_slice)
-}
-
-fn add(sum: &mut [f32], values: &[f32]) {
-    for (sum, value) in sum.iter_mut().zip(values) {
-        *sum += value;
-    }
 }

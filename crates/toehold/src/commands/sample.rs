@@ -144,16 +144,20 @@ fn band_table(bands: &BTreeMap<Band, (u64, SuccessCount)>) -> String {
     terminal::table(&["band", "problems", "attempts", "successes"], &rows)
 }
 
-/// The correct traces of the collection, one query for all.
+/// The collection's traces, those of one outcome or all of them, by one query.
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn correct_traces(prepared: &Prepared, store: &Store) -> Result<Vec<toehold_rollout::store::StoredTrace>> {
+pub fn collected_traces(
+    prepared: &Prepared,
+    store: &Store,
+    outcome: Option<toehold_verifier::Outcome>,
+) -> Result<Vec<toehold_rollout::store::StoredTrace>> {
     let filter = TraceFilter {
         policy: Some(prepared.base.version()),
         seed: Some(prepared.plan.run.seed),
         stage: Some(Stage::Collect),
-        outcome: Some(toehold_verifier::Outcome::Correct),
+        outcome,
         ..TraceFilter::default()
     };
     Ok(store.traces(&filter)?)

@@ -74,7 +74,8 @@ pub fn execute(prepared: &Prepared, output: &Output) -> Result<()> {
     }
 }
 
-/// Says how much memory training takes at most, and warns where the machine has less.
+/// Says how much memory the policies of a training take at most, and warns where the machine has less. The
+/// program, the store and the allocator need some beside it.
 fn say_memory(prepared: &Prepared, output: &Output) {
     let Plan { collect, train, .. } = &prepared.plan;
     let prompt = prepared.starts.iter().map(|start| start.prompt.len()).max().unwrap_or(0);
@@ -84,7 +85,7 @@ fn say_memory(prepared: &Prepared, output: &Output) {
     // The base policy stays beside the one that learns.
     let needed = estimate.total() + estimate.weights + estimate.optimizer;
     output.say(format!(
-        "memory: at most {} ({} weights and optimizer, {} gradients and activations, {} keys and values)",
+        "memory: the policy takes at most {} ({} weights and optimizer, {} gradients and activations, {} keys and values)",
         terminal::bytes(needed),
         terminal::bytes(2 * (estimate.weights + estimate.optimizer)),
         terminal::bytes(estimate.gradients + estimate.activations),

@@ -255,8 +255,13 @@ fn chain_base() -> &'static Path {
 
 /// How much memory is predicted depends on the machine's threads.
 fn without_memory(text: &str) -> String {
-    let line =
-        |line: &str| if line.starts_with("memory: at most") { "memory: at most ...\n".into() } else { line.to_owned() };
+    let line = |line: &str| {
+        if line.starts_with("memory: the policy takes at most") {
+            "memory: the policy takes at most ...\n".into()
+        } else {
+            line.to_owned()
+        }
+    };
     text.split_inclusive('\n').map(line).collect()
 }
 

@@ -16,7 +16,7 @@ fn a_problem_file_and_a_model_made_elsewhere() {
         6 attempts, 36 tokens sampled, 4.5 MFLOP; kept in runs/r/traces.db
         nothing to cut before training with this curriculum
         r: train
-        memory: at most ...
+        memory: the policy takes at most ...
         2 steps, 11.0 MFLOP in all, of which 4.5 MFLOP collection
         r: evaluate
         report: runs/r/report.html

@@ -33,11 +33,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde_json::Value;
-use toehold_rollout::{Origin, ProblemId, Start, StartId, SuccessCount};
+use toehold_rollout::{ProblemId, Start, StartId, SuccessCount};
 
 use self::progress::{Phase, Progress};
 use super::cut::even_cuts;
-use super::{BuildError, Curriculum, Cycle, Material, RestoreError, Selection, Source};
+use super::{BuildError, Curriculum, Cycle, Material, RestoreError, Selection, Source, Traces};
 use crate::random;
 use crate::recipe::{RecipeError, section};
 
@@ -113,14 +113,14 @@ fn lot(source: &Source, seed: u64) -> u64 {
 }
 
 fn starts_of(settings: &FailurePrefix, source: &Source) -> Vec<Start> {
-    let start = |length: usize| {
-        let origin = Origin { trace: source.row, source_tokens: source.tokens.len() as u32 };
-        Start::prefixed(source.problem.clone(), source.prompt.clone(), source.tokens[..length].to_vec(), origin)
-    };
-    even_cuts(source.tokens.len(), source.limit, settings.cuts).into_iter().map(start).collect()
+    let cuts = even_cuts(source.tokens.len(), source.limit, settings.cuts);
+    cuts.into_iter().map(|length| source.start(length)).collect()
 }
 
 impl FailurePrefix {
+    /// It cuts failures, and counts successes to know which problems are saturated.
+    pub(super) const TRACES: Traces = Traces::All;
+
     pub(super) fn checked(self) -> Result<FailurePrefix, RecipeError> {
         let refuse = |key, found: f64, expected| {
             Err(RecipeError::OutOfRange { section: "curriculum", key, found: found.to_string(), expected })

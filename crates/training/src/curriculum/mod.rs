@@ -17,7 +17,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use toehold_rollout::store::StoredTrace;
-use toehold_rollout::{ProblemId, Start, StopReason, SuccessCount, TokenId};
+use toehold_rollout::{Origin, ProblemId, Start, StopReason, SuccessCount, TokenId};
 use toehold_verifier::Verifier;
 
 pub use cycle::Cycle;
@@ -81,6 +81,17 @@ pub struct Source {
     pub limit: usize,
 }
 
+/// Which of the collected traces a curriculum is built of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Traces {
+    /// None: nothing needs to be collected for it.
+    None,
+    /// Those that the verifier accepted.
+    Correct,
+    /// All: failures too, or counts of both.
+    All,
+}
+
 impl Source {
     /// A trace of the store, whose problem has this verifier; `decode` turns its tokens into text.
     pub fn of_stored(stored: &StoredTrace, verifier: Verifier, decode: &dyn Fn(&[TokenId]) -> String) -> Source {
@@ -99,6 +110,12 @@ impl Source {
             limit,
             tokens,
         }
+    }
+
+    /// The start that gives the first `length` of its tokens.
+    fn start(&self, length: usize) -> Start {
+        let origin = Origin { trace: self.row, source_tokens: self.tokens.len() as u32 };
+        Start::prefixed(self.problem.clone(), self.prompt.clone(), self.tokens[..length].to_vec(), origin)
     }
 }
 
@@ -168,6 +185,11 @@ macro_rules! curricula {
         }
 
         impl CurriculumKind {
+            /// The traces that [`build`](Self::build) asks for.
+            pub fn traces(&self) -> Traces {
+                match self { $(CurriculumKind::$settings(_) => $module::$settings::TRACES,)+ }
+            }
+
             /// Builds the curriculum from what there is.
             ///
             /// # Errors

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use toehold_rollout::{Start, SuccessCount};
 
-use super::{BuildError, Curriculum, Cycle, Material, RestoreError, Selection};
+use super::{BuildError, Curriculum, Cycle, Material, RestoreError, Selection, Traces};
 use crate::recipe::{RecipeError, section};
 
 section! {
@@ -19,6 +19,8 @@ section! {
 }
 
 impl Plain {
+    pub(super) const TRACES: Traces = Traces::None;
+
     pub(super) fn checked(self) -> Result<Plain, RecipeError> {
         Ok(self)
     }

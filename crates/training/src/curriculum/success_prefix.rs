@@ -23,10 +23,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use toehold_rollout::{Origin, Start, SuccessCount};
+use toehold_rollout::{Start, SuccessCount};
 
 use super::cut::uniform_cuts;
-use super::{BuildError, Curriculum, Cycle, Material, RestoreError, Selection, Source, restored};
+use super::{BuildError, Curriculum, Cycle, Material, RestoreError, Selection, Source, Traces, restored};
 use crate::random;
 use crate::recipe::{RecipeError, section};
 
@@ -59,14 +59,12 @@ fn cut(settings: &SuccessPrefix, source: &Source, seed: u64) -> Vec<Start> {
     let mut rng = random::stream(seed, &format!("cut {}", source.problem.as_str()), &tokens);
     let range = (settings.from, settings.to);
     let cuts = uniform_cuts(source.tokens.len(), source.limit, settings.cuts, range, &mut rng);
-    let start = |length: usize| {
-        let origin = Origin { trace: source.row, source_tokens: source.tokens.len() as u32 };
-        Start::prefixed(source.problem.clone(), source.prompt.clone(), source.tokens[..length].to_vec(), origin)
-    };
-    cuts.into_iter().map(start).collect()
+    cuts.into_iter().map(|length| source.start(length)).collect()
 }
 
 impl SuccessPrefix {
+    pub(super) const TRACES: Traces = Traces::Correct;
+
     pub(super) fn checked(self) -> Result<SuccessPrefix, RecipeError> {
         let refuse = |key, found: f64, expected| {
             Err(RecipeError::OutOfRange { section: "curriculum", key, found: found.to_string(), expected })

@@ -154,6 +154,20 @@ pub(crate) mod gradient_check {
         }
     }
 
+    /// `−min(ρ A, clamp(ρ, 1 − low, 1 + high) A)` of one token: the loss that [`super::grpo`] and all that
+    /// take its coefficient are derived from.
+    pub(crate) fn clipped(low: f64, high: f64) -> impl Fn(f64, f64, f64) -> f64 {
+        move |advantage, current, behavior| {
+            let ratio = (current - behavior).exp();
+            -(ratio * advantage).min(ratio.clamp(1.0 - low, 1.0 + high) * advantage)
+        }
+    }
+
+    /// `−A log π` of one token.
+    pub(crate) fn linear(advantage: f64, current: f64, _behavior: f64) -> f64 {
+        -advantage * current
+    }
+
     /// The same for objectives in which a trace's tokens act on each other, with `loss` that of the
     /// whole trace, before its mean over traces. Their coefficients are `|completion|` times its
     /// derivative, because the mean over each trace's tokens (`aggregation = "trace-mean"`) divides by

@@ -93,8 +93,7 @@ mod tests {
         RlZvp { alpha: 0.1, clip_low: 0.2, clip_high: 0.28, deviation: Deviation::Sample, epsilon: 1e-6 };
 
     fn loss(advantage: f64, current: f64, behavior: f64) -> f64 {
-        let ratio = (current - behavior).exp();
-        -(ratio * advantage).min(ratio.clamp(0.8, 1.28) * advantage)
+        gradient_check::clipped(PAPER.clip_low, PAPER.clip_high)(advantage, current, behavior)
     }
 
     #[test]

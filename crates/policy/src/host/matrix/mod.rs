@@ -68,6 +68,22 @@ impl Matrix {
         dispatch(dtype, Pack { outputs, inputs, order, parts, cells });
     }
 
+    /// A matrix of these values in the memory of `spare`, which was packed as `fresh` would be, or else
+    /// `fresh`.
+    pub(in crate::host) fn in_place_of(
+        spare: Option<Matrix>,
+        parts: &[&[f32]],
+        fresh: impl FnOnce(&[&[f32]]) -> Matrix,
+    ) -> Matrix {
+        match spare {
+            Some(mut matrix) => {
+                matrix.repack(parts);
+                matrix
+            }
+            None => fresh(parts),
+        }
+    }
+
     /// Outputs per row.
     pub fn outputs(&self) -> usize {
         self.outputs

@@ -2,12 +2,12 @@
 
 use anyhow::Result;
 use serde::Serialize;
+use toehold_policy::{Dtype, Sharing};
 use toehold_rollout::Learner;
 
 use super::round::{self, Round, Work};
 use super::workload::{Origin, Workload};
 use crate::interrupt::{self, Interrupted};
-use toehold_policy::{Dtype, Sharing};
 
 /// What this machine can do at most, measured in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]

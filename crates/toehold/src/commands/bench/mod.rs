@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
-use toehold_policy::{Dtype, ModelConfig, Sharing, kernels};
+use toehold_policy::{Dtype, ModelConfig, PolicyOptions, Sharing, kernels};
 
 use self::measure::{Ceilings, Setting};
 use self::round::Work;
@@ -210,8 +210,7 @@ fn threads(args: &BenchArgs) -> Result<usize> {
     if let Some((name, _)) = counts.iter().find(|(_, count)| *count == 0) {
         bail!("--{name} is 0, expected at least 1");
     }
-    let machine = || std::thread::available_parallelism().map_or(1, usize::from);
-    Ok(args.threads.unwrap_or_else(machine))
+    Ok(PolicyOptions { threads: args.threads, ..PolicyOptions::default() }.thread_count())
 }
 
 fn workload(args: &BenchArgs, config: &ModelConfig) -> Result<Workload> {
