@@ -17,7 +17,7 @@ pub struct Start {
     pub prompt: Vec<TokenId>,
     /// Given tokens, never trained on; empty for a plain problem.
     pub prefix: Vec<TokenId>,
-    /// Where the prefix was cut from; none for a plain problem.
+    /// What was given beside the problem is from there; none for a plain problem.
     pub origin: Option<Origin>,
 }
 
@@ -34,17 +34,17 @@ impl Start {
         Start { id, problem, prompt, prefix, origin: Some(origin) }
     }
 
-    /// Whether there is no prefix.
+    /// Whether nothing is given beside the problem, neither as a prefix nor in the prompt.
     pub fn is_plain(&self) -> bool {
-        self.prefix.is_empty()
+        self.prefix.is_empty() && self.origin.is_none()
     }
 }
 
 /// Where a prefix comes from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Origin {
-    /// Row of the source trace in the store.
-    pub trace: i64,
+    /// Row of the source trace in the store; none for the problem's own worked solution.
+    pub trace: Option<i64>,
     /// Length of the source (its prefix and completion), in tokens.
     pub source_tokens: u32,
 }

@@ -3,9 +3,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use toehold_rollout::store::StoredTrace;
-use toehold_rollout::{Start, Store, Trace};
+use toehold_rollout::{Problem, Start, Store, TokenId, Trace};
 use toehold_training::curriculum::{Material, Source, Traces};
 use toehold_verifier::{Outcome, Verifier};
 
@@ -25,11 +25,30 @@ pub fn material(prepared: &Prepared, store: &Store) -> Result<Material> {
         Some(Source::of_stored(&stored, verifier, &|tokens| prepared.tokenizer.decode(tokens)))
     };
     let traces = match prepared.plan.curriculum.traces() {
-        Traces::None => Vec::new(),
+        Traces::None | Traces::Solutions => Vec::new(),
         Traces::Correct => traces_of(&plain, sample::collected_traces(prepared, store, Some(Outcome::Correct))?),
         Traces::All => traces_of(&plain, sample::collected_traces(prepared, store, None)?),
     };
-    Ok(Material { plain, sources: traces.into_iter().filter_map(source).collect() })
+    let sources = traces.into_iter().filter_map(source).collect();
+    let solutions = match prepared.plan.curriculum.traces() {
+        Traces::Solutions | Traces::All => solutions(prepared, &plain)?,
+        Traces::None | Traces::Correct => Vec::new(),
+    };
+    Ok(Material { plain, sources, solutions })
+}
+
+/// The worked solutions that come with the problems of `starts`.
+fn solutions(prepared: &Prepared, starts: &[Start]) -> Result<Vec<Source>> {
+    let problems: HashMap<&str, &Problem> =
+        prepared.problems.problems.iter().map(|problem| (problem.id.as_str(), problem)).collect();
+    let source = |start: &Start| {
+        let problem = *problems.get(start.problem.as_str())?;
+        let tokens = prepared.tokenizer.encode(problem.solution.as_deref()?);
+        let tokens = tokens.with_context(|| format!("the solution of problem {}", problem.id));
+        let decode = |tokens: &[TokenId]| prepared.tokenizer.decode(tokens);
+        Some(tokens.map(|tokens| Source::of_solution(start, tokens, problem.verifier, &decode)))
+    };
+    starts.iter().filter_map(source).collect()
 }
 
 /// The correct traces of the band's problems, for imitation.

@@ -10,7 +10,6 @@ use toehold_policy::{Dtype, Implementation, Policy, PolicyOptions};
 use toehold_rollout::collect::TextJudge;
 use toehold_rollout::store::PolicyRecord;
 use toehold_rollout::{Problem, ProblemSet, PromptTemplate, Sampler, SamplingParams, Start, Store, TokenizerFile};
-use toehold_training::curriculum::Traces;
 use toehold_training::recipe::{self, Source};
 use toehold_training::{Plan, Recipe};
 
@@ -193,7 +192,7 @@ fn policy_options(plan: &Plan) -> PolicyOptions {
 
 /// Whether the method needs traces: for prefixes, for imitation, or to know the problems' bands.
 pub fn uses_collection(plan: &Plan) -> bool {
-    plan.curriculum.traces() != Traces::None || plan.sft.is_some() || plan.problems.band.is_some()
+    plan.curriculum.traces().are_collected() || plan.sft.is_some() || plan.problems.band.is_some()
 }
 
 /// The problems to learn and the held-out ones.

@@ -53,7 +53,7 @@ fn learn(curriculum: &CurriculumKind) -> Result<(), Box<dyn Error>> {
     let problem = Problem { id: id.clone(), problem, answer, verifier: Verifier::Exact, solution: None };
     let start = Start::plain(id.clone(), vec![PROMPT]);
     let (prompt, tokens) = (vec![PROMPT], SECRET.to_vec());
-    let trace = Source { problem: id, prompt, tokens, row: 1, is_correct: true, limit: SECRET.len() };
+    let trace = Source { problem: id, prompt, tokens, row: Some(1), is_correct: true, limit: SECRET.len() };
 
     // Where traces are kept, who samples and learns, and how much.
     let mut store = Store::open(folder.join("traces.db"))?;
@@ -78,8 +78,9 @@ fn learn(curriculum: &CurriculumKind) -> Result<(), Box<dyn Error>> {
         },
     };
 
-    // Select, sample, verify, store, weigh, accumulate, step, observe.
-    let mut curriculum = curriculum.build(Material { plain: vec![start], sources: vec![trace] }, plan.seed)?;
+    // Select, sample, verify, store, observe, weigh, accumulate, step.
+    let material = Material { plain: vec![start], sources: vec![trace], ..Material::default() };
+    let mut curriculum = curriculum.build(material, plan.seed)?;
     let mut listener = |event: &Event| {
         if let Event::Evaluated(event) = event {
             println!("  after {:>3} steps: {}", event.step, event.count);

@@ -97,7 +97,7 @@ fn from_collection_to_a_prefix_sweep() {
         sampled_tokens: traces.iter().map(|trace| trace.trace.completion.tokens.len() as u64 + 1).sum(),
         trained_tokens: 0,
     };
-    let material = Material { plain: strings.plain(), sources };
+    let material = Material { plain: strings.plain(), sources, ..Material::default() };
     let mut curriculum = curriculum(PREFIX).build(material, plan.seed).unwrap();
     let shares = [0.0, 0.5, 0.75];
     let before = prefix_sweep(&mut policy, &strings, &sweep, &shares, &plan.evaluation.count).unwrap();

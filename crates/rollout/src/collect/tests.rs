@@ -115,7 +115,7 @@ fn starts() -> Vec<Start> {
     let problem = |id: &str| ProblemId::from(id.to_owned());
     let mut starts: Vec<Start> =
         [0, 10, 100, 500, 1000].iter().map(|&heads| Start::plain(problem("p"), vec![heads, 5])).collect();
-    let origin = Origin { trace: 1, source_tokens: 9 };
+    let origin = Origin { trace: Some(1), source_tokens: 9 };
     starts.push(Start::prefixed(problem("q"), vec![300], vec![5, 5, 5], origin));
     starts
 }
@@ -482,7 +482,7 @@ fn check_text_judge(id: &str, prefix: &str, completion: &str, expected: Expect) 
     let problems = [Problem { verifier: toehold_verifier::Verifier::Answer, ..problem("p") }];
     let judge = TextJudge::new(&problems, &tokenizer);
     let prefix = tokenizer.encode(prefix).unwrap();
-    let origin = Origin { trace: 1, source_tokens: 9 };
+    let origin = Origin { trace: Some(1), source_tokens: 9 };
     let start = Start::prefixed(ProblemId::from(id.to_owned()), vec![1], prefix, origin);
     let mut tokens = tokenizer.encode(completion).unwrap();
     tokens.push(tokenizer.end_tokens()[0]);

@@ -9,6 +9,7 @@ use rusqlite::{Row, named_params, params_from_iter};
 use toehold_verifier::{Outcome, Verdict, Verifier};
 
 use super::filter::{StartFilter, TraceFilter};
+use super::schema::SOLUTION;
 use super::{PolicyRecord, Stage, Store, blob};
 use crate::{
     Completion, Origin, PolicyVersion, Problem, ProblemId, SamplingParams, Start, StartId, StopReason, SuccessCount,
@@ -148,7 +149,9 @@ impl Store {
         );
         self.rows("starts", &sql, params_from_iter(conditions.values), |fields| {
             let origin = match (fields.get(5)?, fields.get(6)?) {
-                (Some(trace), Some(source_tokens)) => Some(Origin { trace, source_tokens }),
+                (Some(row), Some(source_tokens)) => {
+                    Some(Origin { trace: (row != SOLUTION).then_some(row), source_tokens })
+                }
                 _ => None,
             };
             Ok(Start {

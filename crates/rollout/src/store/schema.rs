@@ -14,6 +14,9 @@ pub(super) const VERSION: i64 = STEPS.len() as i64;
 
 pub(super) const STEPS: &[&str] = &[V1];
 
+/// `origin_trace` of a prefix of the problem's own solution: no trace has this row.
+pub(super) const SOLUTION: i64 = 0;
+
 const V1: &str = "
 CREATE TABLE problems (
   row      INTEGER PRIMARY KEY,

@@ -85,7 +85,7 @@ fn plain(id: &str) -> Start {
 }
 
 fn prefixed(id: &str) -> Start {
-    let origin = Origin { trace: 1, source_tokens: 4 };
+    let origin = Origin { trace: Some(1), source_tokens: 4 };
     Start::prefixed(ProblemId::from(id.to_owned()), vec![5, 6], vec![7, 8, 9], origin)
 }
 
@@ -176,7 +176,7 @@ fn written_twice_changes_nothing() {
     assert_eq!(store.append(&other).unwrap(), 0);
     assert_eq!(store.put_problems(&[problem("p"), problem("q")]).unwrap(), 0);
     let mut moved = prefixed("p");
-    moved.origin = Some(Origin { trace: 5, source_tokens: 50 });
+    moved.origin = Some(Origin { trace: Some(5), source_tokens: 50 });
     assert_eq!(store.put_starts(&[moved]).unwrap(), 0);
     assert_eq!(store.put_policy(&PolicyRecord { step: 7, ..policy("aa") }).unwrap(), 0);
     assert_eq!(dump(&store), before);

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
 use toehold_verifier::Verdict;
 
+use super::schema::SOLUTION;
 use super::{Stage, Store, blob};
 use crate::{Completion, PolicyVersion, Problem, ProblemId, SamplingParams, Start, TraceKey};
 
@@ -212,7 +213,7 @@ impl Store {
                     problem,
                     blob::from_tokens(&start.prompt),
                     blob::from_tokens(&start.prefix),
-                    origin.map(|origin| origin.trace),
+                    origin.map(|origin| origin.trace.unwrap_or(SOLUTION)),
                     origin.map(|origin| origin.source_tokens),
                 ],
             )

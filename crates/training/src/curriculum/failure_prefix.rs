@@ -32,12 +32,13 @@ mod tests;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use toehold_rollout::{ProblemId, Start, StartId, SuccessCount};
 
 use self::progress::{Phase, Progress};
 use super::cut::even_cuts;
-use super::{BuildError, Curriculum, Cycle, Material, RestoreError, Selection, Source, Traces};
+use super::{BuildError, Curriculum, Cycle, Fate, GroupOutcome, Material, RestoreError, Selection, Source, Traces, kept};
 use crate::random;
 use crate::recipe::{RecipeError, section};
 
@@ -194,6 +195,14 @@ struct FailurePrefixCurriculum {
     unusable: [usize; 3],
 }
 
+/// Its state.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    progress: Progress,
+    chosen_taken: u64,
+    plain_taken: u64,
+}
+
 impl FailurePrefixCurriculum {
     fn follow_progress(&mut self) {
         self.chosen = self.progress.chosen();
@@ -206,7 +215,7 @@ impl FailurePrefixCurriculum {
         let select = |&(problem, cut): &(usize, usize)| {
             let seen = self.progress.estimate(problem, cut).attempts;
             let why = format!("estimate after {seen} rollouts, {}", self.place(problem, cut));
-            Selection { start: self.candidates[problem][cut].clone(), why }
+            Selection::new(self.candidates[problem][cut].clone(), why)
         };
         // Groups left over in the last step of a round make its first estimates surer.
         wanted.iter().cycle().take(count).map(select).collect()
@@ -216,10 +225,10 @@ impl FailurePrefixCurriculum {
         if let Some((problem, cut)) = self.chosen_cycle.take().map(|at| self.chosen[at]) {
             let SuccessCount { successes, attempts } = self.progress.estimate(problem, cut);
             let why = format!("success {successes}/{attempts} when chosen, {}", self.place(problem, cut));
-            return Some(Selection { start: self.candidates[problem][cut].clone(), why });
+            return Some(Selection::new(self.candidates[problem][cut].clone(), why));
         }
         let why = "plain, no failure prefix is usable".to_owned();
-        self.plain_cycle.take().map(|at| Selection { start: self.plain[at].clone(), why })
+        self.plain_cycle.take().map(|at| Selection::new(self.plain[at].clone(), why))
     }
 
     fn place(&self, problem: usize, cut: usize) -> String {
@@ -240,12 +249,7 @@ impl FailurePrefixCurriculum {
 
     /// Names the candidates, so that a state of other material is refused.
     fn material(&self) -> String {
-        let mut hasher = blake3::Hasher::new();
-        self.candidates.iter().flatten().for_each(|start| {
-            hasher.update(start.id.as_str().as_bytes());
-        });
-        hasher.update(&(self.plain.len() as u64).to_le_bytes());
-        hasher.finalize().to_hex()[..16].to_owned()
+        kept::name(self.candidates.iter().flatten().chain(&self.plain).map(Arc::as_ref))
     }
 }
 
@@ -261,34 +265,23 @@ impl Curriculum for FailurePrefixCurriculum {
         }
     }
 
-    fn observe(&mut self, selection: &Selection, outcome: SuccessCount) {
+    fn observe(&mut self, selection: &Selection, outcome: GroupOutcome) -> Fate {
         if let Some(&(problem, cut)) = self.places.get(&selection.start.id) {
-            self.progress.observe(problem, cut, outcome, &self.settings);
+            self.progress.observe(problem, cut, outcome.count, &self.settings);
         }
+        Fate::Learnt
     }
 
     fn state(&self) -> Value {
-        serde_json::json!({
-            "material": self.material(),
-            "progress": self.progress,
-            "chosen_taken": self.chosen_cycle.taken(),
-            "plain_taken": self.plain_cycle.taken(),
-        })
+        let (chosen_taken, plain_taken) = (self.chosen_cycle.taken(), self.plain_cycle.taken());
+        kept::keep(self.material(), &Kept { progress: self.progress.clone(), chosen_taken, plain_taken })
     }
 
     fn restore(&mut self, state: &Value) -> Result<(), RestoreError> {
-        let refuse = |reason: String| RestoreError { reason };
-        let number = |key: &str| state[key].as_u64().ok_or_else(|| refuse(format!("`{key}` is no count")));
-        let (found, expected) = (state["material"].as_str().unwrap_or("none"), self.material());
-        if found != expected {
-            return Err(refuse(format!("the failures' cuts are {found}, expected {expected}")));
-        }
-        let progress: Progress =
-            serde_json::from_value(state["progress"].clone()).map_err(|error| refuse(format!("`progress`: {error}")))?;
+        let Kept { progress, chosen_taken, plain_taken } = kept::kept(state, &self.material())?;
         if !progress.fits(self.candidates.iter().map(Vec::len)) {
-            return Err(refuse("`progress` is of other cuts".to_owned()));
+            return Err(RestoreError { reason: "`progress` is of other cuts".to_owned() });
         }
-        let (chosen_taken, plain_taken) = (number("chosen_taken")?, number("plain_taken")?);
         self.progress = progress;
         self.follow_progress();
         self.chosen_cycle.seek(chosen_taken);

@@ -10,6 +10,9 @@
 
 pub mod cut;
 mod cycle;
+mod kept;
+#[cfg(test)]
+pub(crate) mod simulation;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,8 +32,15 @@ pub trait Curriculum {
     /// The starts of the next `count` groups, each with the reason for it.
     fn next(&mut self, count: usize) -> Vec<Selection>;
 
-    /// Hears what came of one group; called once per selection, in their order.
-    fn observe(&mut self, selection: &Selection, outcome: SuccessCount);
+    /// Hears what came of one group, and says what becomes of it; called once per selection, in their
+    /// order, before anything is learnt from them.
+    fn observe(&mut self, selection: &Selection, outcome: GroupOutcome) -> Fate;
+
+    /// More starts for the same step, asked for when all groups so far were heard, until there are none.
+    /// A curriculum that gives any bounds their number itself.
+    fn again(&mut self) -> Vec<Selection> {
+        Vec::new()
+    }
 
     /// All that [`restore`](Self::restore) needs to go on exactly.
     fn state(&self) -> Value;
@@ -52,6 +62,44 @@ pub struct Selection {
     pub start: Arc<Start>,
     /// The reason in a few words, for the record of the run.
     pub why: String,
+    /// The temperature that this group is sampled at, above 0; none for the run's own.
+    pub temperature: Option<f32>,
+}
+
+impl Selection {
+    /// This start at the run's own temperature.
+    pub fn new(start: Arc<Start>, why: String) -> Selection {
+        Selection { start, why, temperature: None }
+    }
+}
+
+/// What came of one group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GroupOutcome {
+    /// Its successes and attempts.
+    pub count: SuccessCount,
+    /// Tokens of all its completions.
+    pub completion_tokens: u64,
+    /// Completions that the limit of tokens ended.
+    pub cut_off: u64,
+}
+
+impl GroupOutcome {
+    /// Whether its rewards differ, so that a baseline of the group leaves something.
+    pub fn is_mixed(&self) -> bool {
+        self.count.successes > 0 && self.count.successes < self.count.attempts
+    }
+}
+
+/// What becomes of a group that was sampled. It is stored and paid for in either case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// It is learnt from, and counts in what the batch is divided by.
+    #[default]
+    Learnt,
+    /// The batch is as if it had not been sampled.
+    Dropped,
 }
 
 /// What a curriculum can be built from.
@@ -61,6 +109,8 @@ pub struct Material {
     pub plain: Vec<Start>,
     /// Stored traces to cut prefixes from, in any order and number per problem.
     pub sources: Vec<Source>,
+    /// The problems' own worked solutions, at most one each.
+    pub solutions: Vec<Source>,
 }
 
 /// A stored trace as something to cut.
@@ -72,8 +122,8 @@ pub struct Source {
     pub prompt: Vec<TokenId>,
     /// The trace's own prefix and completion.
     pub tokens: Vec<TokenId>,
-    /// Its row in the store.
-    pub row: i64,
+    /// Its row in the store; none for the problem's own solution.
+    pub row: Option<i64>,
     /// Whether the verifier accepted it.
     pub is_correct: bool,
     /// No prefix may be longer: the tokens before the answer appears ([`cut::answer_limit`]); 0 for a
@@ -81,20 +131,32 @@ pub struct Source {
     pub limit: usize,
 }
 
-/// Which of the collected traces a curriculum is built of.
+/// Turns tokens into text.
+pub type Decode<'a> = &'a dyn Fn(&[TokenId]) -> String;
+
+/// What a curriculum is built of beside the plain problems.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Traces {
-    /// None: nothing needs to be collected for it.
+    /// Nothing.
     None,
-    /// Those that the verifier accepted.
+    /// The problems' own solutions; nothing needs to be collected.
+    Solutions,
+    /// The collected traces that the verifier accepted.
     Correct,
-    /// All: failures too, or counts of both.
+    /// All collected traces: failures too, or counts of both.
     All,
+}
+
+impl Traces {
+    /// Whether any have to be collected before the first step.
+    pub fn are_collected(self) -> bool {
+        matches!(self, Traces::Correct | Traces::All)
+    }
 }
 
 impl Source {
     /// A trace of the store, whose problem has this verifier; `decode` turns its tokens into text.
-    pub fn of_stored(stored: &StoredTrace, verifier: Verifier, decode: &dyn Fn(&[TokenId]) -> String) -> Source {
+    pub fn of_stored(stored: &StoredTrace, verifier: Verifier, decode: Decode<'_>) -> Source {
         let trace = &stored.trace;
         let tokens: Vec<TokenId> = trace.prefix.iter().chain(&trace.completion.tokens).copied().collect();
         let is_correct = stored.verdict.outcome.is_correct();
@@ -105,17 +167,29 @@ impl Source {
         Source {
             problem: stored.problem.clone(),
             prompt: trace.prompt.clone(),
-            row: stored.row,
+            row: Some(stored.row),
             is_correct,
             limit,
             tokens,
         }
     }
 
-    /// The start that gives the first `length` of its tokens.
-    fn start(&self, length: usize) -> Start {
+    /// A problem's worked solution in tokens, which the verifier accepts.
+    pub fn of_solution(start: &Start, tokens: Vec<TokenId>, verifier: Verifier, decode: Decode<'_>) -> Source {
+        let limit = cut::answer_limit(verifier, &tokens, decode);
+        let (problem, prompt) = (start.problem.clone(), start.prompt.clone());
+        Source { problem, prompt, tokens, row: None, is_correct: true, limit }
+    }
+
+    /// The start that gives the first `length` of its tokens, at most all.
+    pub fn start(&self, length: usize) -> Start {
         let origin = Origin { trace: self.row, source_tokens: self.tokens.len() as u32 };
-        Start::prefixed(self.problem.clone(), self.prompt.clone(), self.tokens[..length].to_vec(), origin)
+        Start::prefixed(
+            self.problem.clone(),
+            self.prompt.clone(),
+            self.tokens[..length.min(self.tokens.len())].to_vec(),
+            origin,
+        )
     }
 }
 
@@ -132,6 +206,20 @@ pub enum BuildError {
         prefixed: usize,
         /// The share of plain starts asked for.
         plain_share: f64,
+    },
+    /// There is no worked solution to give a part of.
+    #[error(
+        "no guidance can be given: of {problems} problems, {without_solution} have no worked solution, \
+         {uncuttable} have one that answers at once\n\
+         hint: add `solution` to the problems, or choose a curriculum that cuts sampled traces"
+    )]
+    NoSolution {
+        /// Plain problems given.
+        problems: usize,
+        /// Those without a solution.
+        without_solution: usize,
+        /// Those whose solution cannot be cut before its answer.
+        uncuttable: usize,
     },
     /// There is no failure to begin from, or no plain problem to end with.
     #[error(
@@ -208,6 +296,8 @@ curricula! {
     success_prefix::SuccessPrefix = "success-prefix",
     /// Prefixes of rare failures, cut where about half of the rollouts recover.
     failure_prefix::FailurePrefix = "failure-prefix",
+    /// Plain problems, sampled again until enough groups are mixed: DAPO's.
+    dynamic_sampling::DynamicSampling = "dynamic-sampling",
 }
 
 /// Reads the count `taken` from a state whose `pool` has to be `expected`.
@@ -238,7 +328,7 @@ pub(crate) mod tests {
             problem: ProblemId::from(format!("p{at}")),
             prompt: vec![at],
             tokens: (0..length).map(|token| 100 * at + token).collect(),
-            row: i64::from(at) + 1,
+            row: Some(i64::from(at) + 1),
             is_correct: true,
             limit,
         };

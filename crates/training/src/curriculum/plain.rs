@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use toehold_rollout::{Start, SuccessCount};
+use toehold_rollout::Start;
 
-use super::{BuildError, Curriculum, Cycle, Material, RestoreError, Selection, Traces};
+use super::{BuildError, Curriculum, Cycle, Fate, GroupOutcome, Material, RestoreError, Selection, Traces};
 use crate::recipe::{RecipeError, section};
 
 section! {
@@ -46,12 +46,14 @@ impl Curriculum for PlainCurriculum {
         while selections.len() < count {
             let why = format!("epoch {}", self.cycle.epoch());
             let Some(at) = self.cycle.take() else { break };
-            selections.push(Selection { start: self.starts[at].clone(), why });
+            selections.push(Selection::new(self.starts[at].clone(), why));
         }
         selections
     }
 
-    fn observe(&mut self, _selection: &Selection, _outcome: SuccessCount) {}
+    fn observe(&mut self, _selection: &Selection, _outcome: GroupOutcome) -> Fate {
+        Fate::Learnt
+    }
 
     fn state(&self) -> Value {
         json!({ "starts": self.starts.len(), "taken": self.cycle.taken() })
@@ -75,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_state_goes_on_exactly() {
-        let material = || Material { plain: plain_starts(5), sources: Vec::new() };
+        let material = || Material { plain: plain_starts(5), ..Material::default() };
         let build = || Plain {}.build(material(), 3).unwrap();
         let mut whole = build();
         let all = ids(&whole.next(23));
@@ -90,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_state_of_other_material_is_refused() {
-        let build = |count| Plain {}.build(Material { plain: plain_starts(count), sources: Vec::new() }, 3).unwrap();
+        let build = |count| Plain {}.build(Material { plain: plain_starts(count), ..Material::default() }, 3).unwrap();
         let error = build(4).restore(&build(5).state()).unwrap_err();
         assert_eq!(error.to_string(), "the curriculum's state does not fit: `starts` is 5, expected 4");
     }

@@ -23,10 +23,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use toehold_rollout::{Start, SuccessCount};
+use toehold_rollout::Start;
 
 use super::cut::uniform_cuts;
-use super::{BuildError, Curriculum, Cycle, Material, RestoreError, Selection, Source, Traces, restored};
+use super::{BuildError, Curriculum, Cycle, Fate, GroupOutcome, Material, RestoreError, Selection, Source, Traces, restored};
 use crate::random;
 use crate::recipe::{RecipeError, section};
 
@@ -120,12 +120,12 @@ impl SuccessPrefixCurriculum {
     fn select(&mut self) -> Option<Selection> {
         if self.is_plain(self.plain_cycle.taken() + self.prefixed_cycle.taken()) {
             let why = format!("plain, epoch {}", self.plain_cycle.epoch());
-            return self.plain_cycle.take().map(|at| Selection { start: self.plain[at].clone(), why });
+            return self.plain_cycle.take().map(|at| Selection::new(self.plain[at].clone(), why));
         }
         let epoch = self.prefixed_cycle.epoch();
         let start = self.prefixed_cycle.take().map(|at| self.prefixed[at].clone())?;
         let (given, of) = (start.prefix.len(), start.origin.as_ref().map_or(0, |origin| origin.source_tokens));
-        Some(Selection { start, why: format!("{given} of {of} tokens of a success, epoch {epoch}") })
+        Some(Selection::new(start, format!("{given} of {of} tokens of a success, epoch {epoch}")))
     }
 }
 
@@ -134,7 +134,9 @@ impl Curriculum for SuccessPrefixCurriculum {
         (0..count).map_while(|_| self.select()).collect()
     }
 
-    fn observe(&mut self, _selection: &Selection, _outcome: SuccessCount) {}
+    fn observe(&mut self, _selection: &Selection, _outcome: GroupOutcome) -> Fate {
+        Fate::Learnt
+    }
 
     fn state(&self) -> Value {
         json!({
@@ -174,7 +176,7 @@ mod tests {
     const PAPER: SuccessPrefix = SuccessPrefix { cuts: 3, from: 0.4, to: 0.8, plain_share: 0.25 };
 
     fn material() -> Material {
-        Material { plain: plain_starts(6), sources: sources(4, 50, 50) }
+        Material { plain: plain_starts(6), sources: sources(4, 50, 50), ..Material::default() }
     }
 
     #[test]
@@ -225,7 +227,7 @@ mod tests {
         let mut given = sources(4, 50, 50);
         let forwards = success_prefixes(&PAPER, &given, 0);
         given.reverse();
-        given.iter_mut().for_each(|source| source.row += 10);
+        given.iter_mut().for_each(|source| source.row = source.row.map(|row| row + 10));
         let ids = |starts: &[super::Start]| starts.iter().map(|start| start.id.clone()).collect::<Vec<_>>();
         assert_eq!(ids(&success_prefixes(&PAPER, &given, 0)), ids(&forwards));
         assert_ne!(ids(&success_prefixes(&PAPER, &given, 1)), ids(&forwards));

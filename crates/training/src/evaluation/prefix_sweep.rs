@@ -19,7 +19,7 @@ pub struct SweepSource {
     /// The trace's own prefix and completion.
     pub tokens: Vec<TokenId>,
     /// Its row in the store.
-    pub row: i64,
+    pub row: Option<i64>,
     /// The tokens before the answer appears: no prefix is longer.
     pub limit: usize,
 }
@@ -78,10 +78,10 @@ mod tests {
     #[test]
     fn the_given_part_is_a_share_of_the_trace_and_stops_before_the_answer() {
         let problem = ProblemId::from("p".to_owned());
-        let source = SweepSource { problem, prompt: vec![9], tokens: (0..10).collect(), row: 3, limit: 7 };
+        let source = SweepSource { problem, prompt: vec![9], tokens: (0..10).collect(), row: Some(3), limit: 7 };
         let given = [0.0, 0.05, 0.2, 0.4, 0.8, 1.0].map(|share| start_at(&source, share).prefix.len());
         assert_eq!(given, [0, 0, 1, 2, 5, 7]);
         assert!(start_at(&source, 0.05).is_plain());
-        assert_eq!(start_at(&source, 0.4).origin.unwrap().trace, 3);
+        assert_eq!(start_at(&source, 0.4).origin.unwrap().trace, Some(3));
     }
 }

@@ -14,6 +14,7 @@ use serde_json::Value;
 use toehold_rollout::{PolicyVersion, ProblemId, StartId, StepStats, SuccessCount};
 
 use super::Compute;
+use crate::curriculum::Fate;
 use crate::evaluation::{PassAtK, ProblemCount};
 
 /// Something that happened in a run.
@@ -111,6 +112,13 @@ pub struct GroupEvent {
     pub why: String,
     /// What came of it.
     pub count: SuccessCount,
+    /// Whether it was learnt from; written only when it was not.
+    #[serde(default, skip_serializing_if = "is_learnt")]
+    pub fate: Fate,
+}
+
+fn is_learnt(fate: &Fate) -> bool {
+    *fate == Fate::Learnt
 }
 
 /// How many groups all failed, were mixed, or all succeeded. Only mixed ones say something to an

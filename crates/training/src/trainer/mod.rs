@@ -1,4 +1,4 @@
-//! The loop: select, sample, verify, store, weigh, accumulate, step, observe.
+//! The loop: select, sample, verify, store, observe, weigh, accumulate, step.
 //!
 //! It is the same for every method and every policy: the curriculum says where rollouts start, the
 //! objective how much each token counts, and anything that samples and learns can be put under it.
@@ -173,12 +173,10 @@ pub fn train<'a, P: Sampler + Learner>(policy: &'a mut P, setup: Setup<'a>) -> R
         if let Some(reason) = run.has_to_stop() {
             break reason;
         }
-        let selections = run.select()?;
-        let groups = run.sample_and_verify(selections)?;
-        run.store(&groups)?;
+        let groups = run.groups()?;
         let learnt = run.weigh_and_accumulate(&groups)?;
         let (rate, gradient) = run.step(&learnt)?;
-        run.observe(&groups, &learnt, rate, gradient)?;
+        run.record(&groups, &learnt, rate, gradient)?;
         run.publish()?;
         let stop = run.has_to_stop();
         // Not when interrupted: the measurement would stand in no other run's record.
@@ -250,19 +248,36 @@ impl<'a, P: Sampler + Learner> Run<'a, P> {
         }
     }
 
-    fn select(&mut self) -> Result<Vec<Selection>, TrainError> {
-        let selections = self.setup.curriculum.next(self.setup.plan.train.starts);
+    /// All groups of a step, in rounds: the starts that the curriculum chose, and those that it asks for
+    /// when it has heard what came of them.
+    fn groups(&mut self) -> Result<Vec<Group>, TrainError> {
+        let mut groups = Vec::new();
+        let mut selections = self.setup.curriculum.next(self.setup.plan.train.starts);
         if selections.is_empty() {
             return Err(TrainError::NoStart { step: self.done + 1 });
         }
-        // Before anything is sampled: a verdict that cannot be given is a rollout thrown away.
-        selections.iter().try_for_each(|selection| self.setup.judge.check(&selection.start))?;
-        Ok(selections)
+        for round in 0.. {
+            let mut found = self.sample_and_verify(selections, round)?;
+            self.store(&found)?;
+            for group in &mut found {
+                group.fate = self.setup.curriculum.observe(&group.selection, group.outcome());
+            }
+            groups.append(&mut found);
+            selections = self.setup.curriculum.again();
+            if selections.is_empty() {
+                break;
+            }
+        }
+        Ok(groups)
     }
 
-    fn sample_and_verify(&mut self, selections: Vec<Selection>) -> Result<Vec<Group>, TrainError> {
+    fn sample_and_verify(&mut self, selections: Vec<Selection>, round: u64) -> Result<Vec<Group>, TrainError> {
+        // Before anything is sampled: a verdict that cannot be given is a rollout thrown away.
+        selections.iter().try_for_each(|selection| self.setup.judge.check(&selection.start))?;
         let plan = self.setup.plan;
-        let seed = seed_for(plan.seed, "rollouts", &[self.done]);
+        // A start that comes again in a later round must not get the same rollouts.
+        let rounds: &[u64] = if round == 0 { &[self.done] } else { &[self.done, round] };
+        let seed = seed_for(plan.seed, "rollouts", rounds);
         let size = plan.train.group;
         rollouts::sample_groups(self.policy, self.setup.judge, selections, size, &self.params, seed)
     }
@@ -293,9 +308,8 @@ impl<'a, P: Sampler + Learner> Run<'a, P> {
         Ok((rate, gradient))
     }
 
-    fn observe(&mut self, groups: &[Group], learnt: &Learnt, rate: f64, gradient: StepStats) -> Result<(), TrainError> {
+    fn record(&mut self, groups: &[Group], learnt: &Learnt, rate: f64, gradient: StepStats) -> Result<(), TrainError> {
         for group in groups {
-            self.setup.curriculum.observe(&group.selection, group.count());
             self.tell(Event::Group(weigh::group_event(self.done, group)))?;
         }
         let mut event = weigh::step_event(self.done, self.policy_version.clone(), groups, learnt);

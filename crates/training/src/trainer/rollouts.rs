@@ -6,12 +6,13 @@ use std::ops::ControlFlow;
 use toehold_rollout::collect::Judge;
 use toehold_rollout::store::{Stage, TraceRecord};
 use toehold_rollout::{
-    Completion, PolicyVersion, SampleRequest, Sampler, SamplingParams, StartId, SuccessCount, Trace, TraceKey,
+    Completion, PolicyVersion, SampleRequest, Sampler, SamplingParams, StartId, StopReason, SuccessCount, Trace,
+    TraceKey,
 };
 use toehold_verifier::Verdict;
 
 use super::{Compute, TrainError};
-use crate::curriculum::Selection;
+use crate::curriculum::{Fate, GroupOutcome, Selection};
 
 /// The traces of one start under one policy version.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +21,8 @@ pub struct Group {
     pub selection: Selection,
     /// What was sampled from it, by index.
     pub rollouts: Vec<Rollout>,
+    /// Whether it is learnt from.
+    pub fate: Fate,
 }
 
 /// One rollout with its verdict.
@@ -44,6 +47,16 @@ impl Group {
         let mut count = SuccessCount::default();
         self.rollouts.iter().for_each(|rollout| count.add(rollout.verdict.outcome.is_correct()));
         count
+    }
+
+    /// What the curriculum hears of it.
+    pub fn outcome(&self) -> GroupOutcome {
+        let completions = || self.rollouts.iter().map(|rollout| &rollout.trace.completion);
+        GroupOutcome {
+            count: self.count(),
+            completion_tokens: completions().map(|completion| completion.tokens.len() as u64).sum(),
+            cut_off: completions().filter(|completion| completion.stop == StopReason::Length).count() as u64,
+        }
     }
 
     /// Tokens that sampling it took: prompt and prefix once, and every completion.
@@ -87,7 +100,7 @@ pub(super) fn sample_groups(
             Rollout { key, trace: Trace { prompt, prefix, completion, sampled_by: policy.clone() }, verdict }
         };
         let rollouts = keys.into_iter().zip(&mut completions).map(rollout).collect();
-        Group { selection, rollouts }
+        Group { selection, rollouts, fate: Fate::Learnt }
     };
     Ok(selections.into_iter().zip(keys).map(group).collect())
 }
@@ -109,7 +122,7 @@ fn requests(selection: &Selection, keys: &[TraceKey], params: &SamplingParams) -
     let request = SampleRequest {
         prompt: selection.start.prompt.as_slice().into(),
         prefix: selection.start.prefix.as_slice().into(),
-        params: params.clone(),
+        params: params_of(selection, params),
         seed: 0,
     };
     keys.iter().map(|key| SampleRequest { seed: key.request_seed(), ..request.clone() }).collect()
@@ -117,13 +130,19 @@ fn requests(selection: &Selection, keys: &[TraceKey], params: &SamplingParams) -
 
 /// The groups as the store keeps them.
 pub(super) fn records(groups: &[Group], params: &SamplingParams, verifier_version: &str) -> Vec<TraceRecord> {
-    let record = |rollout: &Rollout| TraceRecord {
+    let record = |(group, rollout): (&Group, &Rollout)| TraceRecord {
         key: rollout.key.clone(),
         stage: Stage::Train,
         completion: rollout.trace.completion.clone(),
-        params: params.clone(),
+        params: params_of(&group.selection, params),
         verdict: rollout.verdict.clone(),
         verifier_version: verifier_version.to_owned(),
     };
-    groups.iter().flat_map(|group| &group.rollouts).map(record).collect()
+    groups.iter().flat_map(|group| group.rollouts.iter().map(move |rollout| (group, rollout))).map(record).collect()
+}
+
+/// The run's own parameters, at the selection's temperature where it has one.
+fn params_of(selection: &Selection, params: &SamplingParams) -> SamplingParams {
+    let temperature = selection.temperature.unwrap_or(params.temperature);
+    SamplingParams { temperature, ..params.clone() }
 }

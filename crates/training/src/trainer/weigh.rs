@@ -4,6 +4,7 @@ use toehold_rollout::{LearnError, Learner, PolicyVersion, StopReason, TokenScore
 
 use super::event::{GroupEvent, KindStats, StepEvent};
 use super::{Compute, Group};
+use crate::curriculum::Fate;
 use crate::objective::{TraceView, Weigh, aggregate};
 use crate::recipe::Aggregation;
 
@@ -32,11 +33,12 @@ pub(super) fn weigh<'a>(
     aggregation: Aggregation,
     max_tokens: u32,
 ) -> Vec<Weighed<'a>> {
+    let learnt = || groups.iter().filter(|group| group.fate == Fate::Learnt);
     let of_group = |group: &'a Group| group.rollouts.iter().map(move |rollout| (group, &rollout.trace));
-    let traces: Vec<(&Group, &Trace)> = groups.iter().flat_map(of_group).collect();
+    let traces: Vec<(&Group, &Trace)> = learnt().flat_map(of_group).collect();
     let lengths: Vec<usize> = traces.iter().map(|(_, trace)| trace.completion.tokens.len()).collect();
     let scales = aggregate::scales(aggregation, &lengths, max_tokens);
-    let mut advantages: Vec<f64> = groups.iter().flat_map(|group| objective.advantages(&group.rewards())).collect();
+    let mut advantages: Vec<f64> = learnt().flat_map(|group| objective.advantages(&group.rewards())).collect();
     objective.normalise_batch(&mut advantages, &lengths);
     let weighed = traces.into_iter().zip(advantages).zip(scales);
     weighed
@@ -87,6 +89,7 @@ pub(super) fn group_event(step: u64, group: &Group) -> GroupEvent {
         source_tokens: start.origin.as_ref().map_or(0, |origin| origin.source_tokens),
         why: group.selection.why.clone(),
         count: group.count(),
+        fate: group.fate,
     }
 }
 
@@ -139,7 +142,7 @@ mod tests {
 
     use super::super::{Group, Rollout};
     use super::{step_event, weigh};
-    use crate::curriculum::Selection;
+    use crate::curriculum::{Fate, Selection};
     use crate::objective::reinforce_plus_plus::{Baseline, ReinforcePlusPlus};
     use crate::objective::{Weigh, imitation::Imitation, reinforce::Reinforce};
     use crate::recipe::Aggregation;
@@ -163,7 +166,8 @@ mod tests {
             }
         };
         let rollouts = rollouts.iter().enumerate().map(rollout).collect();
-        Group { selection: Selection { start: Arc::new(start), why: String::new() }, rollouts }
+        let selection = Selection::new(Arc::new(start), String::new());
+        Group { selection, rollouts, fate: Fate::Learnt }
     }
 
     fn groups() -> Vec<Group> {

@@ -54,11 +54,15 @@ impl HiddenStrings {
             problem: HiddenStrings::id(at),
             prompt: vec![2 + at as TokenId],
             tokens: secret.clone(),
-            row: at as i64 + 1,
+            row: Some(at as i64 + 1),
             is_correct: true,
             limit: secret.len(),
         };
-        Material { plain: self.plain(), sources: self.secrets.iter().enumerate().map(source).collect() }
+        Material {
+            plain: self.plain(),
+            sources: self.secrets.iter().enumerate().map(source).collect(),
+            ..Material::default()
+        }
     }
 
     /// The policy that knows nothing: bits and one prompt token per problem are its vocabulary.

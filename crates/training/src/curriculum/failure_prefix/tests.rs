@@ -5,7 +5,7 @@ use expect_test::{Expect, expect};
 use toehold_rollout::{ProblemId, SuccessCount};
 
 use super::super::tests::{ids, plain_starts};
-use super::super::{Curriculum, Material, Selection, Source};
+use super::super::{Curriculum, GroupOutcome, Material, Selection, Source};
 use super::{FailurePrefix, failure_prefixes};
 use crate::random;
 
@@ -36,7 +36,7 @@ fn trace(at: usize, row: i64, is_correct: bool) -> Source {
         problem: ProblemId::from(format!("p{at}")),
         prompt: vec![at as u32],
         tokens: (0..100).map(|token| 1_000 * row as u32 + token).collect(),
-        row,
+        row: Some(row),
         is_correct,
         limit: 100,
     }
@@ -49,7 +49,7 @@ fn saturated(at: usize) -> Vec<Source> {
 
 fn material() -> Material {
     let sources = (0..REACH.len()).flat_map(saturated).collect();
-    Material { plain: plain_starts(REACH.len() as u32), sources }
+    Material { plain: plain_starts(REACH.len() as u32), sources, ..Material::default() }
 }
 
 fn success(selection: &Selection, skill: f64) -> f64 {
@@ -72,9 +72,9 @@ fn step_of_groups(
     let selections = curriculum.next(starts);
     for (index, selection) in selections.iter().enumerate() {
         let mut rng = random::stream(11, "world", &[at, index as u64]);
-        let mut outcome = SuccessCount::default();
-        (0..group).for_each(|_| outcome.add(random::unit(&mut rng) < success(selection, skill)));
-        curriculum.observe(selection, outcome);
+        let mut count = SuccessCount::default();
+        (0..group).for_each(|_| count.add(random::unit(&mut rng) < success(selection, skill)));
+        curriculum.observe(selection, GroupOutcome { count, ..GroupOutcome::default() });
     }
     selections
 }
@@ -207,7 +207,7 @@ fn a_plateau_refreshes_too() {
 
 #[test]
 fn without_a_usable_cut_starts_are_plain() {
-    let only = |at: usize| Material { plain: plain_starts(6), sources: saturated(at) };
+    let only = |at: usize| Material { plain: plain_starts(6), sources: saturated(at), ..Material::default() };
     for unusable in [4, 5] {
         let mut curriculum = PAPER.build(only(unusable), 0).unwrap();
         run(curriculum.as_mut(), 0..2, 0.0);
@@ -246,9 +246,9 @@ fn a_state_of_other_material_is_refused() {
     fewer.sources.retain(|source| source.problem.as_str() != "p2");
     let mut other = PAPER.build(fewer, 0).unwrap();
     let error = other.restore(&state).unwrap_err().to_string();
-    assert!(error.starts_with("the curriculum's state does not fit: the failures' cuts are "), "{error}");
+    assert!(error.starts_with("the curriculum's state does not fit: its starts are "), "{error}");
     let mut broken = state.clone();
-    broken["progress"]["problems"][0]["standing"] = serde_json::json!({ "chosen": 9 });
+    broken["state"]["progress"]["problems"][0]["standing"] = serde_json::json!({ "chosen": 9 });
     let error = PAPER.build(material(), 0).unwrap().restore(&broken).unwrap_err().to_string();
     expect!["the curriculum's state does not fit: `progress` is of other cuts"].assert_eq(&error);
 }
@@ -258,7 +258,7 @@ fn check_screened(sources: Vec<Source>, expected: Expect) {
     let screened = failure_prefixes(&PAPER, &sources, 0);
     let problem = |starts: &Vec<super::Start>| {
         let cuts: Vec<usize> = starts.iter().map(|start| start.prefix.len()).collect();
-        let row = starts[0].origin.as_ref().unwrap().trace;
+        let row = starts[0].origin.as_ref().unwrap().trace.unwrap();
         assert!(starts.iter().all(|start| start.prefix[0] == 1_000 * row as u32));
         format!("{} row {row} {cuts:?}", starts[0].problem.as_str())
     };
@@ -293,7 +293,7 @@ fn problems_that_are_used() {
 #[test]
 fn the_drawn_failure_depends_on_the_seed_alone() {
     let sources: Vec<Source> = (0..64).map(|row| trace(0, row, row > 1)).collect();
-    let drawn = |seed| failure_prefixes(&PAPER, &sources, seed).problems[0][0].origin.as_ref().unwrap().trace;
+    let drawn = |seed| failure_prefixes(&PAPER, &sources, seed).problems[0][0].origin.as_ref().unwrap().trace.unwrap();
     let rows: Vec<i64> = (0..20).map(drawn).collect();
     assert!(rows.contains(&0) && rows.contains(&1), "{rows:?}");
 }
@@ -301,7 +301,7 @@ fn the_drawn_failure_depends_on_the_seed_alone() {
 #[test]
 fn without_a_failure_the_run_does_not_begin() {
     let sources = (0..32).map(|row| trace(0, row, true)).collect();
-    let error = PAPER.build(Material { plain: plain_starts(3), sources }, 0).err().unwrap();
+    let error = PAPER.build(Material { plain: plain_starts(3), sources, ..Material::default() }, 0).err().unwrap();
     expect![[r#"
         no failure prefix can be cut: of 3 problems, 0 are solved too rarely, 3 have no failure, 0 none that can be cut
         hint: collect more (until = "max-attempts"), or lower [curriculum] saturated"#]].assert_eq(&error.to_string());
