@@ -15,7 +15,7 @@ use crate::terminal::Output;
 /// from those prefixes with the gradient masked on the prefix.
 ///
 /// Start with `toehold demo`: it needs nothing, takes minutes, and ends in a table and a report.
-/// Then write a recipe (or copy one from `recipes/`) and `toehold run` it.
+/// Then write a recipe (or copy one: `toehold methods` lists them) and `toehold run` it.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, max_term_width = 100)]
 pub struct CommandLine {
@@ -59,6 +59,8 @@ pub enum Command {
     Report(commands::report::ReportArgs),
     /// List, filter and show stored traces, the prefix marked
     Traces(commands::traces::TracesArgs),
+    /// List the curricula and objectives, or tell one's settings, or print its recipe
+    Methods(commands::methods::MethodsArgs),
     /// Measure this machine: sampling, learning and GRPO steps, with and without shared prefixes
     Bench(commands::bench::BenchArgs),
 }
@@ -96,6 +98,7 @@ pub fn run(line: CommandLine) -> ExitCode {
         Command::Evaluate(args) => commands::evaluate::run(&args, &output),
         Command::Report(args) => commands::report::run(&args, &output),
         Command::Traces(args) => commands::traces::run(&args, &output),
+        Command::Methods(args) => commands::methods::run(&args, &output),
         Command::Bench(args) => commands::bench::run(&args, &output),
     });
     match result {

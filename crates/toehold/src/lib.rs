@@ -20,6 +20,7 @@ pub mod commands;
 pub mod interrupt;
 pub mod material;
 pub mod prepare;
+pub mod recipes;
 pub mod report;
 pub mod run_folder;
 pub mod terminal;

@@ -46,7 +46,7 @@ pub fn plan(args: &RecipeArgs) -> Result<Plan> {
     if !path.is_file() {
         let given = args.recipe.display();
         let what = if is_run { "is a folder without recipe.toml, so it is no run" } else { "is not there" };
-        bail!("{given} {what}\nhint: name a recipe (there are some in recipes/), or the folder of a run");
+        bail!("{given} {what}\nhint: name a recipe (`toehold methods` lists some), or the folder of a run");
     }
     let mut set = args.set.clone();
     if let Some(runs) = &args.runs {

@@ -16,6 +16,7 @@ use crate::commands::report::{self, Cost, RunRecord};
 use crate::commands::{cut, sample, train};
 use crate::interrupt::Interrupted;
 use crate::prepare::{Prepared, folder_of, plan_text};
+use crate::recipes;
 use crate::run_folder::beside;
 use crate::terminal::{self, Output};
 
@@ -41,11 +42,7 @@ pub struct DemoArgs {
 }
 
 /// The arms, in the order of the table; the first one collects for all.
-const ARMS: [(&str, &str); 3] = [
-    ("prefix-rl", include_str!("../../../../recipes/prefix-rl.toml")),
-    ("plain-rl", include_str!("../../../../recipes/plain-rl.toml")),
-    ("sft-then-rl", include_str!("../../../../recipes/sft-then-rl.toml")),
-];
+const ARMS: [&str; 3] = ["prefix-rl", "plain-rl", "sft-then-rl"];
 
 /// Runs the command.
 ///
@@ -69,9 +66,9 @@ fn demo(args: &DemoArgs, output: &Output) -> Result<()> {
         "toehold demo: {} problems that the base policy solves about once in a thousand tries",
         args.problems
     ));
-    for (name, text) in ARMS {
+    for name in ARMS {
         // What cannot be run is refused before anything is made.
-        plan(args, name, text)?;
+        plan(args, name)?;
     }
     let base = args.out.join("base");
     if !base.is_dir() {
@@ -79,24 +76,24 @@ fn demo(args: &DemoArgs, output: &Output) -> Result<()> {
         pretrain::make(&BaseFamily::Chain.spec(args.seed, pretrain::CAREFUL), &base, output)?;
     }
 
-    let [(name, text), others @ ..] = ARMS;
-    let folder_of_arm = |name, text| Ok::<_, anyhow::Error>(folder_of(&plan(args, name, text)?));
-    let first = folder_of_arm(name, text)?;
+    let [name, others @ ..] = ARMS;
+    let folder_of_arm = |name| Ok::<_, anyhow::Error>(folder_of(&plan(args, name)?));
+    let first = folder_of_arm(name)?;
     let mut folders = vec![first.clone()];
-    arm(plan(args, name, text)?, output, &|prepared| {
+    arm(plan(args, name)?, output, &|prepared| {
         output.say(format!("{name}: sample"));
         sample::execute(prepared, output)?;
         cut::execute(prepared, output)?;
-        for (name, text) in others {
+        for name in others {
             // Before training, so that they get the collection and nothing else.
-            share_collection(&first, &folder_of_arm(name, text)?)?;
+            share_collection(&first, &folder_of_arm(name)?)?;
         }
         Ok(())
     })?;
-    for (name, text) in others {
-        let folder = folder_of_arm(name, text)?;
+    for name in others {
+        let folder = folder_of_arm(name)?;
         share_collection(&first, &folder)?;
-        arm(plan(args, name, text)?, output, &|_| Ok(()))?;
+        arm(plan(args, name)?, output, &|_| Ok(()))?;
         folders.push(folder);
     }
 
@@ -140,7 +137,8 @@ fn arm(plan: Plan, output: &Output, collect: &dyn Fn(&mut Prepared) -> Result<()
     Ok(())
 }
 
-fn plan(args: &DemoArgs, name: &str, text: &str) -> Result<Plan> {
+fn plan(args: &DemoArgs, name: &str) -> Result<Plan> {
+    let text = recipes::text(name).with_context(|| format!("the program was built without the recipe {name}"))?;
     let set = vec![
         format!("run.name=\"{name}\""),
         format!("run.folder={}", toml::Value::from(args.out.display().to_string())),

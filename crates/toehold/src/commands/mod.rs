@@ -4,6 +4,7 @@ pub mod bench;
 pub mod cut;
 pub mod demo;
 pub mod evaluate;
+pub mod methods;
 pub mod pretrain;
 pub mod report;
 pub mod run;

@@ -39,6 +39,13 @@ fn check_again(spoil: impl FnOnce(&Place), expected: Expect) {
 }
 
 #[test]
+fn a_method_that_does_not_exist() {
+    let ran = Place::new().toehold("methods grppo");
+    assert_eq!((ran.status, ran.stdout.as_str()), (1, ""));
+    assert!(ran.stderr.starts_with("error: no curriculum and no objective is named `grppo`\nhint: there are plain, "));
+}
+
+#[test]
 fn recipes() {
     check(
         |p| p.edit("recipe.toml", "steps = 2", "stepps = 2"),
@@ -115,7 +122,7 @@ fn recipes() {
         expect![[r#"
             status 1
             error: recipe.toml is not there
-            hint: name a recipe (there are some in recipes/), or the folder of a run
+            hint: name a recipe (`toehold methods` lists some), or the folder of a run
         "#]],
     );
     let place = Place::with_files();
@@ -142,7 +149,7 @@ fn recipes() {
         expect![[r#"
             status 1
             error: model is a folder without recipe.toml, so it is no run
-            hint: name a recipe (there are some in recipes/), or the folder of a run
+            hint: name a recipe (`toehold methods` lists some), or the folder of a run
         "#]],
     );
 }

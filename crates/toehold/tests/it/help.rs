@@ -22,7 +22,7 @@ fn the_program() {
             from those prefixes with the gradient masked on the prefix.
 
             Start with `toehold demo`: it needs nothing, takes minutes, and ends in a table and a report. Then
-            write a recipe (or copy one from `recipes/`) and `toehold run` it.
+            write a recipe (or copy one: `toehold methods` lists them) and `toehold run` it.
 
             Usage: toehold [OPTIONS] <COMMAND>
 
@@ -37,6 +37,7 @@ fn the_program() {
               evaluate  Only the fourth stage: pass@k and the prefix sweep, before and after
               report    Write the HTML report of one run, or of several side by side
               traces    List, filter and show stored traces, the prefix marked
+              methods   List the curricula and objectives, or tell one's settings, or print its recipe
               bench     Measure this machine: sampling, learning and GRPO steps, with and without shared
                         prefixes
               help      Print this message or the help of the given subcommand(s)
@@ -276,6 +277,40 @@ fn traces() {
               -h, --help               Print help
               -V, --version            Print version
         "#]],
+    );
+}
+
+#[test]
+fn methods() {
+    check(
+        "methods -h",
+        expect![[r#"
+        List the curricula and objectives, or tell one's settings, or print its recipe
+
+        Usage: toehold methods [OPTIONS] [NAME]
+
+        Arguments:
+          [NAME]  The `kind` of a curriculum or an objective
+
+        Options:
+              --recipe   Print the recipe that shows it, and nothing else
+          -q, --quiet    Print only results, warnings and errors
+              --json     Print results and events as JSON, one object a line, instead of tables
+          -h, --help     Print help
+          -V, --version  Print version
+    "#]],
+    );
+    check(
+        "methods plain",
+        expect![[r#"
+        plain (curriculum)
+        Every problem without a prefix, in epochs.
+        baseline
+
+        It has no settings.
+
+        recipes/plain-rl.toml shows it: toehold methods plain --recipe > my.toml
+    "#]],
     );
 }
 

@@ -25,7 +25,7 @@ use toehold_verifier::Verifier;
 
 pub use cycle::Cycle;
 
-use crate::recipe::{Method, RecipeError};
+use crate::recipe::{Listing, Method, RecipeError};
 
 /// Chooses starts and learns from what came of them.
 pub trait Curriculum {
@@ -248,19 +248,29 @@ pub struct RestoreError {
 }
 
 macro_rules! curricula {
-    ($($(#[$doc:meta])* $module:ident::$settings:ident = $name:literal,)+) => {
+    ($(
+        $(#[doc = $summary:literal])+
+        $module:ident::$settings:ident { name: $name:literal, paper: $paper:literal, recipe: $recipe:literal },
+    )+) => {
         $(pub mod $module;)+
 
         /// The curriculum of a run with its settings; in a recipe, the table `[curriculum]`.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(tag = "kind")]
         pub enum CurriculumKind {
-            $($(#[$doc])* #[serde(rename = $name)] $settings($module::$settings),)+
+            $($(#[doc = $summary])+ #[serde(rename = $name)] $settings($module::$settings),)+
         }
 
         impl Method for CurriculumKind {
             const SECTION: &'static str = "curriculum";
             const KINDS: &'static [&'static str] = &[$($name),+];
+            const LISTED: &'static [Listing] = &[$(Listing {
+                name: $name,
+                lines: &[$($summary),+],
+                paper: $paper,
+                recipe: $recipe,
+                settings: $module::$settings::SETTINGS,
+            }),+];
 
             fn read(kind: &str, table: toml::Table) -> Result<CurriculumKind, RecipeError> {
                 match kind {
@@ -291,13 +301,13 @@ macro_rules! curricula {
 
 curricula! {
     /// Every problem without a prefix, in epochs.
-    plain::Plain = "plain",
+    plain::Plain { name: "plain", paper: "baseline", recipe: "plain-rl" },
     /// Prefixes of rare successes beside plain problems: PrefixRL.
-    success_prefix::SuccessPrefix = "success-prefix",
+    success_prefix::SuccessPrefix { name: "success-prefix", paper: "arXiv 2601.18795", recipe: "prefix-rl" },
     /// Prefixes of rare failures, cut where about half of the rollouts recover.
-    failure_prefix::FailurePrefix = "failure-prefix",
+    failure_prefix::FailurePrefix { name: "failure-prefix", paper: "arXiv 2601.20829", recipe: "failure-prefix" },
     /// Plain problems, sampled again until enough groups are mixed: DAPO's.
-    dynamic_sampling::DynamicSampling = "dynamic-sampling",
+    dynamic_sampling::DynamicSampling { name: "dynamic-sampling", paper: "arXiv 2503.14476", recipe: "dynamic-sampling" },
 }
 
 /// Reads the count `taken` from a state whose `pool` has to be `expected`.

@@ -25,7 +25,7 @@ pub mod aggregate;
 
 use serde::{Deserialize, Serialize};
 
-use crate::recipe::{Method, RecipeError};
+use crate::recipe::{Listing, Method, RecipeError};
 
 /// What every objective answers.
 pub trait Weigh {
@@ -67,19 +67,29 @@ pub struct TraceView<'a> {
 }
 
 macro_rules! objectives {
-    ($($(#[$doc:meta])* $module:ident::$settings:ident = $name:literal,)+) => {
+    ($(
+        $(#[doc = $summary:literal])+
+        $module:ident::$settings:ident { name: $name:literal, paper: $paper:literal, recipe: $recipe:literal },
+    )+) => {
         $(pub mod $module;)+
 
         /// The objective of a run with its settings; in a recipe, the table `[objective]`.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(tag = "kind")]
         pub enum Objective {
-            $($(#[$doc])* #[serde(rename = $name)] $settings($module::$settings),)+
+            $($(#[doc = $summary])+ #[serde(rename = $name)] $settings($module::$settings),)+
         }
 
         impl Method for Objective {
             const SECTION: &'static str = "objective";
             const KINDS: &'static [&'static str] = &[$($name),+];
+            const LISTED: &'static [Listing] = &[$(Listing {
+                name: $name,
+                lines: &[$($summary),+],
+                paper: $paper,
+                recipe: $recipe,
+                settings: $module::$settings::SETTINGS,
+            }),+];
 
             fn read(kind: &str, table: toml::Table) -> Result<Objective, RecipeError> {
                 match kind {
@@ -100,31 +110,31 @@ macro_rules! objectives {
 
 objectives! {
     /// Likelihood of the accepted traces.
-    imitation::Imitation = "imitation",
+    imitation::Imitation { name: "imitation", paper: "baseline", recipe: "imitation" },
     /// Policy gradient with the group's mean as its baseline: the default, as in PrefixRL.
-    reinforce::Reinforce = "reinforce",
+    reinforce::Reinforce { name: "reinforce", paper: "arXiv 2601.18795", recipe: "plain-rl" },
     /// Standardised advantages and a clipped ratio.
-    grpo::Grpo = "grpo",
+    grpo::Grpo { name: "grpo", paper: "arXiv 2402.03300", recipe: "grpo" },
     /// The mean of the others as the baseline.
-    rloo::Rloo = "rloo",
+    rloo::Rloo { name: "rloo", paper: "arXiv 2402.14740", recipe: "rloo" },
     /// Advantages whitened over all tokens of the batch.
-    reinforce_plus_plus::ReinforcePlusPlus = "reinforce-plus-plus",
+    reinforce_plus_plus::ReinforcePlusPlus { name: "reinforce-plus-plus", paper: "arXiv 2501.03262", recipe: "reinforce-plus-plus" },
     /// One clipped ratio per trace: the geometric mean of its tokens' ratios.
-    gspo::Gspo = "gspo",
+    gspo::Gspo { name: "gspo", paper: "arXiv 2507.18071", recipe: "gspo" },
     /// The geometric mean of ratios that are clipped token by token.
-    gmpo::Gmpo = "gmpo",
+    gmpo::Gmpo { name: "gmpo", paper: "arXiv 2507.20673", recipe: "gmpo" },
     /// A clipped ratio as a weight, so that no token loses its gradient.
-    cispo::Cispo = "cispo",
+    cispo::Cispo { name: "cispo", paper: "arXiv 2506.13585", recipe: "cispo" },
     /// Successes and failures weighted apart, without a baseline: PSR, NSR and W-REINFORCE.
-    w_reinforce::WReinforce = "w-reinforce",
+    w_reinforce::WReinforce { name: "w-reinforce", paper: "arXiv 2506.01347", recipe: "w-reinforce" },
     /// GRPO, and silent groups weighted by the entropy of their tokens.
-    rl_zvp::RlZvp = "rl-zvp",
+    rl_zvp::RlZvp { name: "rl-zvp", paper: "arXiv 2509.21880", recipe: "rl-zvp" },
     /// GRPO with the rarer outcome of a group weighted up.
-    weighted_grpo::WeightedGrpo = "weighted-grpo",
+    weighted_grpo::WeightedGrpo { name: "weighted-grpo", paper: "arXiv 2602.03452", recipe: "weighted-grpo" },
     /// Groups weighted by their success, rare successes the most.
-    asymmetric_prompt_weighting::AsymmetricPromptWeighting = "asymmetric-prompt-weighting",
+    asymmetric_prompt_weighting::AsymmetricPromptWeighting { name: "asymmetric-prompt-weighting", paper: "arXiv 2602.11128", recipe: "asymmetric-prompt-weighting" },
     /// Rewards corrected for a verifier that errs at known rates.
-    noisy_verifier::NoisyVerifier = "noisy-verifier",
+    noisy_verifier::NoisyVerifier { name: "noisy-verifier", paper: "arXiv 2510.00915", recipe: "noisy-verifier-forward" },
 }
 
 /// Coefficients against finite differences, for the objectives' own tests.

@@ -20,8 +20,8 @@ pub use plan::{
     Aggregation, Collect, Dtype, Evaluate, Keep, LearnerKind, Plan, Policy, Problems, Run, Schedule, Sft, Source,
     Synthetic, Train, Until,
 };
-pub use section::Method;
 pub(crate) use section::section;
+pub use section::{Listing, Method, Setting};
 
 /// A recipe as written: the tables that are there, with their keys' names and types not yet read.
 #[derive(Clone, Debug, Default, PartialEq)]

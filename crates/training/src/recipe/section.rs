@@ -14,6 +14,8 @@ pub trait Method: Sized + Serialize {
     const SECTION: &'static str;
     /// The methods there are, the default one anywhere among them.
     const KINDS: &'static [&'static str];
+    /// What a person wants to know of each, in the order of `KINDS`.
+    const LISTED: &'static [Listing];
 
     /// Reads the settings of the method `kind` from the table's other keys.
     ///
@@ -22,22 +24,69 @@ pub trait Method: Sized + Serialize {
     fn read(kind: &str, table: toml::Table) -> Result<Self, RecipeError>;
 }
 
+/// One line about a method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// Its `kind` in a recipe.
+    pub name: &'static str,
+    /// What it does, as its documentation says it.
+    pub lines: &'static [&'static str],
+    /// Where it is from: an arXiv number, or other words.
+    pub paper: &'static str,
+    /// The recipe that shows it: a file of `recipes/`, without its ending.
+    pub recipe: &'static str,
+    /// The keys of its table.
+    pub settings: &'static [Setting],
+}
+
+impl Listing {
+    /// What it does, in one line.
+    pub fn summary(&self) -> String {
+        joined(self.lines)
+    }
+}
+
+/// One key of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Its name.
+    pub key: &'static str,
+    /// What it means, as its documentation says it.
+    pub lines: &'static [&'static str],
+}
+
+impl Setting {
+    /// What it means, in one line.
+    pub fn meaning(&self) -> String {
+        joined(self.lines)
+    }
+}
+
+fn joined(lines: &[&str]) -> String {
+    lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
+}
+
 macro_rules! section {
     ($(#[$meta:meta])* $resolved:ident from $written:ident {
-        $($(#[$doc:meta])* $key:ident: $type:ty $(= $default:expr)?,)*
+        $($(#[doc = $doc:literal])* $key:ident: $type:ty $(= $default:expr)?,)*
     }) => {
         $(#[$meta])*
         #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
         #[serde(deny_unknown_fields)]
-        pub struct $resolved { $($(#[$doc])* pub $key: $type,)* }
+        pub struct $resolved { $($(#[doc = $doc])* pub $key: $type,)* }
 
         #[doc = concat!("[`", stringify!($resolved), "`] as written: a key that is not there is none.")]
         #[derive(Clone, Debug, Default, PartialEq)]
-        pub struct $written { $($(#[$doc])* pub $key: Option<$type>,)* }
+        pub struct $written { $($(#[doc = $doc])* pub $key: Option<$type>,)* }
 
         impl $resolved {
             /// The keys of this table.
             pub const KEYS: &'static [&'static str] = &[$(stringify!($key)),*];
+            /// What a person wants to know of each key, in the order of `KEYS`.
+            pub const SETTINGS: &'static [$crate::recipe::Setting] = &[$($crate::recipe::Setting {
+                key: stringify!($key),
+                lines: &[$($doc),*],
+            }),*];
 
             /// Reads the table `section` and fills in the defaults.
             ///

@@ -144,7 +144,7 @@ fn metrics(curriculum: &dyn Curriculum) -> String {
 }
 
 /// How many of 800 choices fall how many cuts beside the nearest, after so many rollouts of each cut. The
-/// percentages in docs/curricula/failure-prefix.md are these.
+/// percentages in docs/methods/curriculum/failure-prefix.md are these.
 #[track_caller]
 fn check_choices(rollouts: u64, expected: Expect) {
     let mut beside = [0u32; 9];
