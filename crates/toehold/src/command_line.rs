@@ -63,6 +63,8 @@ pub enum Command {
     Methods(commands::methods::MethodsArgs),
     /// Measure this machine: sampling, learning and GRPO steps, with and without shared prefixes
     Bench(commands::bench::BenchArgs),
+    /// PrefixRL's separation made to run: completions by horizon, exponential against polynomial
+    Theory(commands::theory::TheoryArgs),
 }
 
 /// A recipe and what is changed in it; shared by `run` and the single stages.
@@ -100,6 +102,7 @@ pub fn run(line: CommandLine) -> ExitCode {
         Command::Traces(args) => commands::traces::run(&args, &output),
         Command::Methods(args) => commands::methods::run(&args, &output),
         Command::Bench(args) => commands::bench::run(&args, &output),
+        Command::Theory(args) => commands::theory::run(&args, &output),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,7 +3,8 @@
 //! Every method is a pair: where does a rollout start ([`curriculum`]) and how much does each
 //! sampled token count ([`objective`]). [`trainer`] puts a pair to work on anything that samples and
 //! learns, [`evaluation`] says what came of it, and [`recipe`] is how a person writes it down.
-//! [`tabular`] is a policy small enough to check all of that against exact expectations.
+//! [`tabular`] is a policy small enough to check all of that against exact expectations, and [`theory`]
+//! shows on it what the papers prove.
 //!
 //! Invariants: no tensor, no terminal, no network and no clock; `objective`, `curriculum` and
 //! `evaluation` do not know each other, `trainer` knows the three, and `recipe` is read by all and
@@ -24,6 +25,8 @@ pub mod trainer;
 pub mod tabular;
 
 pub mod random;
+
+pub mod theory;
 
 pub use curriculum::{Curriculum, CurriculumKind};
 pub use objective::Objective;

@@ -9,5 +9,6 @@ pub mod pretrain;
 pub mod report;
 pub mod run;
 pub mod sample;
+pub mod theory;
 pub mod traces;
 pub mod train;

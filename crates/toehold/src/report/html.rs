@@ -6,11 +6,11 @@ use plotters::style::RGBColor;
 
 use super::RenderError;
 use super::chart::{self, Key, KeyShape, Panel};
-use super::data::{Collection, Estimate, HeadlineRow, ReportData, Success, TraceView, Verdict};
+use super::data::{Collection, Estimate, HeadlineRow, PlainTable, ReportData, Success, TraceView, Verdict};
 use super::frame::{BEFORE, MIXED};
 use crate::terminal::{count, flops, percent};
 
-const STYLE: &str = include_str!("style.css");
+pub(super) const STYLE: &str = include_str!("style.css");
 
 /// What stands for a number that is not there.
 const MISSING: &str = "–";
@@ -139,26 +139,29 @@ fn comparison(data: &ReportData) -> Option<Section> {
     if data.comparison.is_empty() {
         return None;
     }
-    let body = html! {
-        @for table in &data.comparison {
-            p.lead { (table.lead) }
-            div.scroll {
-                table.plain {
-                    thead { tr { @for header in &table.headers { th { (header) } } } }
-                    tbody {
-                        @for row in &table.rows {
-                            tr {
-                                @for (index, cell) in row.iter().enumerate() {
-                                    @if index == 0 { th scope="row" { (cell) } } @else { td { (cell) } }
-                                }
+    let body = html! { @for table in &data.comparison { (plain_table(table)) } };
+    Some(Section { id: "seeds", title: "Over seeds", lead: String::new(), body })
+}
+
+/// A table of text with the sentence above it.
+pub(super) fn plain_table(table: &PlainTable) -> Markup {
+    html! {
+        p.lead { (table.lead) }
+        div.scroll {
+            table.plain {
+                thead { tr { @for header in &table.headers { th { (header) } } } }
+                tbody {
+                    @for row in &table.rows {
+                        tr {
+                            @for (index, cell) in row.iter().enumerate() {
+                                @if index == 0 { th scope="row" { (cell) } } @else { td { (cell) } }
                             }
                         }
                     }
                 }
             }
         }
-    };
-    Some(Section { id: "seeds", title: "Over seeds", lead: String::new(), body })
+    }
 }
 
 fn compute_cell(row: &HeadlineRow) -> Markup {
@@ -393,7 +396,7 @@ fn recipe(recipe: &str) -> Option<Section> {
     Some(Section { id: "recipe", title: "Recipe", lead: String::new(), body })
 }
 
-fn swatch(color: RGBColor, shape: KeyShape) -> Markup {
+pub(super) fn swatch(color: RGBColor, shape: KeyShape) -> Markup {
     let class = match shape {
         KeyShape::Line => "key line",
         KeyShape::Dashes => "key dashes",

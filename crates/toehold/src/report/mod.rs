@@ -10,11 +10,13 @@ mod frame;
 mod html;
 #[cfg(test)]
 mod tests;
+mod theory;
 
 pub use data::{
     Arm, BandRow, BeforeAfter, Collection, Estimate, Evaluation, Fact, GroupCounts, HeadlineRow, PassAtK, PlainTable,
     PrefixSweep, ReportData, StepPoint, Success, SweepPoint, TraceView, Verdict,
 };
+pub use theory::render_theory;
 
 /// Why a report could not be written.
 #[derive(Debug)]

@@ -40,6 +40,8 @@ fn the_program() {
               methods   List the curricula and objectives, or tell one's settings, or print its recipe
               bench     Measure this machine: sampling, learning and GRPO steps, with and without shared
                         prefixes
+              theory    PrefixRL's separation made to run: completions by horizon, exponential against
+                        polynomial
               help      Print this message or the help of the given subcommand(s)
 
             Options:
@@ -346,6 +348,36 @@ fn bench() {
               -h, --help                 Print help (see more with '--help')
               -V, --version              Print version
         "#]],
+    );
+}
+
+#[test]
+fn theory() {
+    check(
+        "theory -h",
+        expect![[r#"
+        PrefixRL's separation made to run: completions by horizon, exponential against polynomial
+
+        Usage: toehold theory [OPTIONS]
+
+        Options:
+              --horizons <LENGTHS>        Lengths of the hidden string, separated by commas [default:
+                                          4,6,8,10,12,14,16,18,24,32,64]
+              --alphabet <ACTIONS>        Actions in each state [default: 2]
+              --target <REWARD>           The expected reward to reach, between 0 and 1 [default: 0.5]
+              --seeds <SEEDS>             Runs of each method at each horizon [default: 41]
+              --cap <COMPLETIONS>         The most completions of a run [default: 1000000]
+              --per-update <COMPLETIONS>  Completions of one update [default: 8]
+              --rate <RATE>               Step size of the natural gradient [default: 2]
+              --mixing <SHARE>            How often the first action after a prefix is the stored trace's
+                                          own, not the policy's [default: 0.5]
+              --out <FILE>                Also draw it: one HTML file that needs nothing else
+          -q, --quiet                     Print only results, warnings and errors
+              --json                      Print results and events as JSON, one object a line, instead of
+                                          tables
+          -h, --help                      Print help
+          -V, --version                   Print version
+    "#]],
     );
 }
 

@@ -11,4 +11,5 @@ mod floors;
 mod help;
 mod kill;
 mod run;
+mod theory;
 mod tidy;

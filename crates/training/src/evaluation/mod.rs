@@ -6,6 +6,7 @@
 pub mod bootstrap;
 pub mod compare;
 pub mod count;
+pub mod keywords;
 pub mod pass_at_k;
 pub mod prefix_sweep;
 
