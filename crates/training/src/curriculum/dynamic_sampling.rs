@@ -24,9 +24,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use toehold_rollout::Start;
 
-use super::{
-    BuildError, Curriculum, Cycle, Fate, GroupOutcome, Material, RestoreError, Selection, Traces, kept,
-};
+use super::{BuildError, Curriculum, Cycle, Fate, GroupOutcome, Material, RestoreError, Selection, Traces, kept};
 use crate::recipe::{RecipeError, section};
 
 section! {
@@ -58,7 +56,13 @@ impl DynamicSampling {
         }
         let cycle = Cycle::new("plain starts", seed, material.plain.len());
         let starts = material.plain.into_iter().map(Arc::new).collect();
-        Ok(Box::new(DynamicSamplingCurriculum { settings: self.clone(), starts, cycle, step: Step::default(), groups: Groups::default() }))
+        Ok(Box::new(DynamicSamplingCurriculum {
+            settings: self.clone(),
+            starts,
+            cycle,
+            step: Step::default(),
+            groups: Groups::default(),
+        }))
     }
 }
 
@@ -180,16 +184,28 @@ mod tests {
 
     #[test]
     fn it_goes_on_until_enough_groups_are_mixed() {
-        check(10, 6, expect![[r#"
+        check(
+            10,
+            6,
+            expect![[r#"
             p3:0=16- p2:0=16- p0:0=0- p4:0=9 p5:0=6
-            p1:0=0- p4:0=14 p0:0=0- p3:0=16- p5:0=6"#]]);
-        check(1, 6, expect![[r#"
+            p1:0=0- p4:0=14 p0:0=0- p3:0=16- p5:0=6"#]],
+        );
+        check(
+            1,
+            6,
+            expect![[r#"
             p3:0=16- p2:0=16-
-            p0:0=0- p4:0=14"#]]);
+            p0:0=0- p4:0=14"#]],
+        );
         // No problem is ever mixed: the rounds are used up.
-        check(3, 4, expect![[r#"
+        check(
+            3,
+            4,
+            expect![[r#"
             p0:0=0- p3:0=16- p2:0=16- p1:0=0- p1:0=0- p3:0=16-
-            p0:0=0- p2:0=16- p0:0=0- p3:0=16- p1:0=0- p2:0=16-"#]]);
+            p0:0=0- p2:0=16- p0:0=0- p3:0=16- p1:0=0- p2:0=16-"#]],
+        );
     }
 
     /// A third of the problems is mixed, so three times the groups are sampled, whatever the seed.

@@ -38,7 +38,9 @@ use toehold_rollout::{ProblemId, Start, StartId, SuccessCount};
 
 use self::progress::{Phase, Progress};
 use super::cut::even_cuts;
-use super::{BuildError, Curriculum, Cycle, Fate, GroupOutcome, Material, RestoreError, Selection, Source, Traces, kept};
+use super::{
+    BuildError, Curriculum, Cycle, Fate, GroupOutcome, Material, RestoreError, Selection, Source, Traces, kept,
+};
 use crate::random;
 use crate::recipe::{RecipeError, section};
 
@@ -134,9 +136,7 @@ impl FailurePrefix {
             FailurePrefix { saturated, .. } if !(0.0..=1.0).contains(&saturated) => {
                 refuse("saturated", saturated, "in [0, 1]")
             }
-            FailurePrefix { low, target, .. } if !(0.0..=target).contains(&low) => {
-                refuse("low", low, "in [0, target]")
-            }
+            FailurePrefix { low, target, .. } if !(0.0..=target).contains(&low) => refuse("low", low, "in [0, target]"),
             FailurePrefix { high, target, .. } if !(target..=1.0).contains(&high) => {
                 refuse("high", high, "in [target, 1]")
             }
@@ -150,7 +150,8 @@ impl FailurePrefix {
         let Screened { problems, unsaturated, without_failure, uncuttable } =
             failure_prefixes(self, &material.sources, seed);
         // A problem that was never sampled has no failure either.
-        let unsampled = material.plain.len().saturating_sub(problems.len() + unsaturated + without_failure + uncuttable);
+        let unsampled =
+            material.plain.len().saturating_sub(problems.len() + unsaturated + without_failure + uncuttable);
         let without_failure = without_failure + unsampled;
         if problems.is_empty() || material.plain.is_empty() {
             let problems = material.plain.len();

@@ -10,6 +10,8 @@
 
 pub mod cut;
 mod cycle;
+mod faded;
+mod guidance;
 mod kept;
 #[cfg(test)]
 pub(crate) mod simulation;
@@ -221,6 +223,19 @@ pub enum BuildError {
         /// Those whose solution cannot be cut before its answer.
         uncuttable: usize,
     },
+    /// There is no pair to make.
+    #[error(
+        "no pair can be made: of {problems} problems, {hard} are hard but solvable, {brittle} easy but brittle\n\
+         hint: collect more (until = \"max-attempts\"), or widen [curriculum] hard and brittle"
+    )]
+    NoPair {
+        /// Plain problems given.
+        problems: usize,
+        /// Those with a success, and few.
+        hard: usize,
+        /// Those with a failure, and few.
+        brittle: usize,
+    },
     /// There is no failure to begin from, or no plain problem to end with.
     #[error(
         "no failure prefix can be cut: of {problems} problems, {unsaturated} are solved too rarely, \
@@ -308,6 +323,32 @@ curricula! {
     failure_prefix::FailurePrefix { name: "failure-prefix", paper: "arXiv 2601.20829", recipe: "failure-prefix" },
     /// Plain problems, sampled again until enough groups are mixed: DAPO's.
     dynamic_sampling::DynamicSampling { name: "dynamic-sampling", paper: "arXiv 2503.14476", recipe: "dynamic-sampling" },
+    /// Every group where it is expected to teach the most per token: our own.
+    foothold::Foothold { name: "foothold", paper: "ours", recipe: "foothold" },
+    /// More and more of the solution where a group failed, within the step: GHPO.
+    ghpo::Ghpo { name: "ghpo", paper: "arXiv 2507.10628", recipe: "ghpo" },
+    /// Half of the solution for every problem, then a quarter: QuestA.
+    questa::Questa { name: "questa", paper: "arXiv 2507.13266", recipe: "questa" },
+    /// The shortest part of the solution that helps, beside the plain problem: POPE.
+    pope::Pope { name: "pope", paper: "arXiv 2601.18779", recipe: "pope" },
+    /// A binary search, where a group failed, for the part of the solution that it needs: BREAD.
+    bread::Bread { name: "bread", paper: "arXiv 2506.17211", recipe: "bread" },
+    /// A random binary search per problem that goes on for ever: AdaBack.
+    adaback::AdaBack { name: "adaback", paper: "arXiv 2506.18110", recipe: "adaback" },
+    /// The part of the solution from which half of the rollouts succeed, per problem: AdaPrefix.
+    adaprefix::AdaPrefix { name: "adaprefix", paper: "arXiv 2607.07674", recipe: "adaprefix" },
+    /// One length of guidance that follows changes of success: G²RPO-A.
+    g2rpo_a::G2rpoA { name: "g2rpo-a", paper: "arXiv 2508.13023", recipe: "g2rpo-a" },
+    /// Starts from the end of the solution to its beginning, mixed or in stages: R3.
+    reverse_curriculum::ReverseCurriculum { name: "reverse-curriculum", paper: "arXiv 2402.05808", recipe: "reverse-curriculum" },
+    /// Pairs of a hard problem that is solvable and an easy one that is brittle.
+    pairing::Pairing { name: "pairing", paper: "arXiv 2602.03452", recipe: "pairing" },
+    /// Problems that are always solved come back at a rising temperature: ERPO's residual prompts.
+    residual::Residual { name: "residual", paper: "arXiv 2511.04800", recipe: "residual" },
+    /// Plain problems of medium success, and some others to see what has become of them.
+    difficulty_pool::DifficultyPool { name: "difficulty-pool", paper: "ours", recipe: "difficulty-pool" },
+    /// Another problem with its correct trace before the problem.
+    in_context::InContext { name: "in-context", paper: "ours", recipe: "in-context" },
 }
 
 /// Reads the count `taken` from a state whose `pool` has to be `expected`.

@@ -26,7 +26,9 @@ use serde_json::{Value, json};
 use toehold_rollout::Start;
 
 use super::cut::uniform_cuts;
-use super::{BuildError, Curriculum, Cycle, Fate, GroupOutcome, Material, RestoreError, Selection, Source, Traces, restored};
+use super::{
+    BuildError, Curriculum, Cycle, Fate, GroupOutcome, Material, RestoreError, Selection, Source, Traces, restored,
+};
 use crate::random;
 use crate::recipe::{RecipeError, section};
 
@@ -203,7 +205,8 @@ mod tests {
             p3 38 38 of 50 tokens of a success, epoch 0
             p0 30 30 of 50 tokens of a success, epoch 0
             p3 31 31 of 50 tokens of a success, epoch 0
-            p5 0 plain, epoch 0"#]].assert_eq(&lines.join("\n"));
+            p5 0 plain, epoch 0"#]]
+        .assert_eq(&lines.join("\n"));
         let plain = |curriculum: &mut Box<dyn super::Curriculum>| {
             curriculum.next(128).iter().filter(|s| s.start.is_plain()).count()
         };

@@ -58,11 +58,9 @@ impl HiddenStrings {
             is_correct: true,
             limit: secret.len(),
         };
-        Material {
-            plain: self.plain(),
-            sources: self.secrets.iter().enumerate().map(source).collect(),
-            ..Material::default()
-        }
+        let sources: Vec<Source> = self.secrets.iter().enumerate().map(source).collect();
+        let solutions = sources.iter().map(|source| Source { row: None, ..source.clone() }).collect();
+        Material { plain: self.plain(), sources, solutions }
     }
 
     /// The policy that knows nothing: bits and one prompt token per problem are its vocabulary.

@@ -67,12 +67,8 @@ impl Progress {
     /// The beginning, with problems of so many cuts.
     pub(super) fn new(cuts: impl Iterator<Item = usize>) -> Progress {
         let none = SuccessCount::default();
-        let known = |cuts| Known {
-            standing: Standing::Open,
-            estimates: vec![none; cuts],
-            recent: none,
-            is_stale: false,
-        };
+        let known =
+            |cuts| Known { standing: Standing::Open, estimates: vec![none; cuts], recent: none, is_stale: false };
         Progress {
             phase: Phase::Estimating,
             round: 0,

@@ -130,7 +130,8 @@ fn it_finds_the_cut_nearest_the_target_and_keeps_it() {
         problems_without_failure 0.000
         round 0.000
         success_when_chosen 0.566
-        training_rollouts 8064.000"#]].assert_eq(&metrics(curriculum.as_ref()));
+        training_rollouts 8064.000"#]]
+    .assert_eq(&metrics(curriculum.as_ref()));
 }
 
 fn lines(selections: &[Selection]) -> String {
@@ -304,5 +305,6 @@ fn without_a_failure_the_run_does_not_begin() {
     let error = PAPER.build(Material { plain: plain_starts(3), sources, ..Material::default() }, 0).err().unwrap();
     expect![[r#"
         no failure prefix can be cut: of 3 problems, 0 are solved too rarely, 3 have no failure, 0 none that can be cut
-        hint: collect more (until = "max-attempts"), or lower [curriculum] saturated"#]].assert_eq(&error.to_string());
+        hint: collect more (until = "max-attempts"), or lower [curriculum] saturated"#]]
+    .assert_eq(&error.to_string());
 }
