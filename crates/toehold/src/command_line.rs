@@ -61,6 +61,8 @@ pub enum Command {
     Traces(commands::traces::TracesArgs),
     /// List the curricula and objectives, or tell one's settings, or print its recipe
     Methods(commands::methods::MethodsArgs),
+    /// Write a recipe's problems as JSON lines, as they are or with other numbers
+    Problems(commands::problems::ProblemsArgs),
     /// Measure this machine: sampling, learning and GRPO steps, with and without shared prefixes
     Bench(commands::bench::BenchArgs),
     /// PrefixRL's separation made to run: completions by horizon, exponential against polynomial
@@ -101,6 +103,7 @@ pub fn run(line: CommandLine) -> ExitCode {
         Command::Report(args) => commands::report::run(&args, &output),
         Command::Traces(args) => commands::traces::run(&args, &output),
         Command::Methods(args) => commands::methods::run(&args, &output),
+        Command::Problems(args) => commands::problems::run(&args, &output),
         Command::Bench(args) => commands::bench::run(&args, &output),
         Command::Theory(args) => commands::theory::run(&args, &output),
     });

@@ -192,7 +192,10 @@ fn policy_options(plan: &Plan) -> PolicyOptions {
 
 /// Whether the method needs traces: for prefixes, for imitation, or to know the problems' bands.
 pub fn uses_collection(plan: &Plan) -> bool {
-    plan.curriculum.traces().are_collected() || plan.sft.is_some() || plan.problems.band.is_some()
+    plan.curriculum.traces().are_collected()
+        || plan.objective.wants_collection()
+        || plan.sft.is_some()
+        || plan.problems.band.is_some()
 }
 
 /// The problems to learn and the held-out ones.
@@ -234,7 +237,10 @@ pub fn short_hash(bytes: &[u8]) -> String {
 }
 
 /// The plain starts of `problems`, in their order; a problem without tokens is refused.
-fn plain_starts(plan: &Plan, tokenizer: &TokenizerFile, problems: &[Problem]) -> Result<Vec<Start>> {
+///
+/// # Errors
+/// A template that cannot be read, and a problem that has no tokens or cannot be encoded.
+pub fn plain_starts(plan: &Plan, tokenizer: &TokenizerFile, problems: &[Problem]) -> Result<Vec<Start>> {
     let template = PromptTemplate::new(&plan.policy.template)?;
     let start = |problem: &Problem| {
         let prompt = tokenizer

@@ -4,6 +4,8 @@
 use std::path::Path;
 
 use expect_test::{Expect, expect};
+use toehold_rollout::{ProblemId, Start, SuccessCount};
+use toehold_training::curriculum::{GroupOutcome, Material, Source as Piece};
 use toehold_training::recipe::Source;
 use toehold_training::{Plan, Recipe, RecipeError};
 
@@ -51,6 +53,7 @@ fn defaults_are_the_papers() {
         careful = 0.005
         noise = 0.02
         methods = "two"
+        repair = 0.0
 
         [policy]
         model = "runs/base"
@@ -178,8 +181,8 @@ fn unknown_names_are_refused_with_the_nearest() {
     check(
         &["objective.kind=ppo"],
         expect![[r#"
-        [objective] kind = "ppo" is not known
-        hint: there are imitation, reinforce, grpo, rloo, reinforce-plus-plus, gspo, gmpo, cispo, w-reinforce, rl-zvp, weighted-grpo, asymmetric-prompt-weighting, noisy-verifier"#]],
+            [objective] kind = "ppo" is not known
+            hint: there are imitation, reinforce, grpo, rloo, reinforce-plus-plus, gspo, gmpo, cispo, w-reinforce, rl-zvp, erpo, weighted-grpo, asymmetric-prompt-weighting, noisy-verifier, importance-weighted, luffy, rlep, prefix-rft, uft"#]],
     );
 }
 
@@ -211,7 +214,7 @@ fn wrong_types_say_found_and_expected() {
     check(
         &["problems.synthetic={family = \"chain\", modulo = 4}"],
         expect![
-            "[problems] synthetic: found a table: unknown field `modulo`, expected one of `modulus`, `operands`, `steps`, `careful`, `noise`, `methods`"
+            "[problems] synthetic: found a table: unknown field `modulo`, expected one of `modulus`, `operands`, `steps`, `careful`, `noise`, `methods`, `repair`"
         ],
     );
     check(
@@ -264,5 +267,59 @@ fn the_projects_own_recipes_are_read() {
     }
     for name in ["prefix-rl", "plain-rl", "sft-then-rl", "tiny"] {
         assert!(names.iter().any(|found| found == name), "{name} is not among {names:?}");
+    }
+}
+
+/// Three problems with a solution, and for each 32 attempts of which some succeed.
+fn material() -> Material {
+    let plain: Vec<Start> = (0..3).map(|at| Start::plain(ProblemId::from(format!("p{at}")), vec![at])).collect();
+    let trace = |start: &Start, row: i64, is_correct: bool| Piece {
+        problem: start.problem.clone(),
+        prompt: start.prompt.clone(),
+        tokens: (0..60).map(|token| 100 * row as u32 + token).collect(),
+        row: Some(row),
+        is_correct,
+        limit: 50,
+    };
+    // One of the 32 is unlike the others, so that there are successes and failures to cut: the first problem
+    // is hard, the other two are saturated.
+    let attempts = |(at, start): (usize, &Start)| {
+        let is_correct = |attempt: i64| (attempt == 7) == (at == 0);
+        (0..32).map(|attempt| trace(start, 32 * at as i64 + attempt, is_correct(attempt))).collect::<Vec<_>>()
+    };
+    Material {
+        sources: plain.iter().enumerate().flat_map(attempts).collect(),
+        solutions: plain.iter().map(|start| Piece { row: None, ..trace(start, 1, true) }).collect(),
+        plain,
+    }
+}
+
+/// The curriculum of every recipe is built, chooses the starts of some steps in which more given tokens
+/// mean more successes, and takes its own state back.
+#[test]
+fn the_projects_own_curricula_run() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes");
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let plan: Plan = Recipe::read(&path, &[]).and_then(|recipe| recipe.resolve()).unwrap();
+        let mut curriculum = plan.curriculum.build(material(), plan.run.seed).unwrap();
+        for step in 0..30 {
+            let mut selections = curriculum.next(8);
+            // One that has fewer starts to give than were asked for gives fewer.
+            assert!((1..=8).contains(&selections.len()), "{path:?}, step {step}: {}", selections.len());
+            let mut rounds = 0;
+            while !selections.is_empty() {
+                for selection in &selections {
+                    let given = selection.start.prefix.len() as u64;
+                    let count = SuccessCount { successes: (given * 16 / 50).min(16), attempts: 16 };
+                    curriculum.observe(selection, GroupOutcome { count, ..GroupOutcome::default() });
+                }
+                selections = curriculum.again();
+                rounds += 1;
+                assert!(rounds < 100, "{path:?} asks for ever");
+            }
+        }
+        let state = curriculum.state();
+        plan.curriculum.build(material(), plan.run.seed).unwrap().restore(&state).unwrap();
     }
 }

@@ -3,7 +3,8 @@
 //! `from 3 a1 1 a2 4 b1 2 b2 0` starts at 3; step A adds 1 and 4, step B adds 2 and 0. A worked
 //! solution takes each step by one of two methods, named by a keyword: `slow a1 1 4 a2 4 3 A 3` spells
 //! the sums out and is mostly right, `fast A 3` states a value that is drawn blindly. It ends with
-//! `answer A 3 B 0`, and every part must be right.
+//! `answer A 3 B 0`, and every part must be right. A solver may also notice a slip, say `again` and
+//! take the step anew, so that a wrong beginning can still end well.
 //!
 //! A blind value is luck that cannot be learnt from: it is independent of the problem, so imitating
 //! it teaches nothing, while preferring `slow` teaches everything. A guess of the whole answer is
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use toehold_verifier::Verifier;
 
 use super::draw::{below, between, chance, generator};
-use super::{SyntheticError, require};
+use super::{Perturbation, SyntheticError, require};
 use crate::{Problem, ProblemId};
 
 /// Settings of the chain family.
@@ -35,6 +36,8 @@ pub struct Chain {
     pub noise: f64,
     /// Which methods there are.
     pub methods: Methods,
+    /// Chance that the solver notices a careful step's slip and takes the step again; 0 to below 1.
+    pub repair: f64,
 }
 
 /// The methods that a solver may choose between at each step.
@@ -52,18 +55,27 @@ impl Default for Chain {
     /// Five steps over four values, one step in 200 careful: rare enough that a lucky success holds
     /// no careful step that imitation could pick up.
     fn default() -> Chain {
-        Chain { modulus: 4, operands: 2, steps: (5, 5), careful: 0.005, noise: 0.02, methods: Methods::Two }
+        Chain {
+            modulus: 4,
+            operands: 2,
+            steps: (5, 5),
+            careful: 0.005,
+            noise: 0.02,
+            methods: Methods::Two,
+            repair: 0.0,
+        }
     }
 }
 
 impl Chain {
     /// The chance that the noisy solver is right on a problem of so many steps.
     ///
-    /// All steps must be right: a careful one is, unless it slips and is then not lucky; a careless
-    /// one is once in `modulus`.
+    /// All steps must be right: a careful one is, unless it slips, is then not lucky, and does not notice
+    /// or slips again; a careless one is once in `modulus`.
     pub fn success_chance(&self, steps: u32) -> f64 {
         let luck = 1.0 / f64::from(self.modulus);
-        let slow = 1.0 - self.noise + self.noise * luck;
+        let slip = self.noise * (1.0 - luck);
+        let slow = (1.0 - slip) / (1.0 - slip * self.repair);
         let careful = if self.methods == Methods::One { 1.0 } else { self.careful };
         (careful * slow + (1.0 - careful) * luck).powi(i32::try_from(steps).unwrap_or(i32::MAX))
     }
@@ -75,19 +87,31 @@ impl Chain {
         require(1 <= fewest && fewest <= most && most <= 26, "steps", self.steps, "(fewest, most) within 1 to 26")?;
         require((0.0..=1.0).contains(&self.careful), "careful", self.careful, "a share from 0 to 1")?;
         require((0.0..=1.0).contains(&self.noise), "noise", self.noise, "a chance from 0 to 1")?;
+        // Certain of both, it would take the same step for ever.
+        require((0.0..1.0).contains(&self.repair), "repair", self.repair, "a chance from 0 to below 1")?;
         let words = self.vocabulary().len() + 2;
         require(words < 256, "the vocabulary", words, "fewer than 256 words: lower modulus, operands or steps")
     }
 
     pub(super) fn problem(&self, id: ProblemId, rng: &mut ChaCha8Rng) -> Problem {
         let steps = between(rng, self.steps);
+        let sums = self.draw(steps as usize, rng);
+        self.stated(id, &sums)
+    }
+
+    /// The numbers of a problem of so many steps.
+    fn draw(&self, steps: usize, rng: &mut ChaCha8Rng) -> Sums {
         let start = below(rng, self.modulus);
         let operands = (0..steps).map(|_| (0..self.operands).map(|_| below(rng, self.modulus)).collect()).collect();
-        let sums = Sums { start, operands };
+        Sums { start, operands }
+    }
+
+    /// The problem with these numbers and its right solution.
+    fn stated(&self, id: ProblemId, sums: &Sums) -> Problem {
         let answer: Vec<String> = sums.values(self.modulus).iter().map(u32::to_string).collect();
         // A solver that is always careful and never slips draws, but heeds nothing of it.
         let careful = Chain { careful: 1.0, noise: 0.0, ..self.clone() };
-        let solution = careful.work(&sums, &mut generator(0));
+        let solution = careful.work(sums, &mut generator(0));
         Problem {
             id,
             problem: sums.statement(),
@@ -97,12 +121,48 @@ impl Chain {
         }
     }
 
+    /// The problem with other numbers; none where there is nothing to take out.
+    pub(super) fn perturbed(
+        &self,
+        problem: &Problem,
+        id: ProblemId,
+        way: Perturbation,
+        rng: &mut ChaCha8Rng,
+    ) -> Result<Option<Problem>, String> {
+        let mut sums = self.read(&problem.problem)?;
+        let quantities = 1 + sums.operands.len() * self.operands as usize;
+        match way {
+            Perturbation::Renumbered => Ok(Some(self.stated(id, &self.draw(sums.operands.len(), rng)))),
+            Perturbation::Changed => {
+                let at = below(rng, quantities as u32) as usize;
+                let value = sums.quantity(at, self.operands as usize);
+                // One of the other values, each equally likely.
+                *value = (*value + 1 + below(rng, self.modulus - 1)) % self.modulus;
+                Ok(Some(self.stated(id, &sums)))
+            }
+            Perturbation::Removed => {
+                // The words `label value` of an operand, after `from START`. Taking out a 0 takes out nothing.
+                let words: Vec<&str> = problem.problem.split_whitespace().collect();
+                let counts: Vec<usize> = (1..quantities).filter(|at| words[2 * at + 1] != "0").collect();
+                if counts.is_empty() {
+                    return Ok(None);
+                }
+                let at = 2 * counts[below(rng, counts.len() as u32) as usize];
+                let left = [&words[..at], &words[at + 2..]].concat().join(" ");
+                Ok(Some(Problem { id, problem: left, solution: None, ..problem.clone() }))
+            }
+        }
+    }
+
     pub(super) fn solution(&self, statement: &str, rng: &mut ChaCha8Rng) -> Result<String, String> {
         Ok(self.work(&self.read(statement)?, rng))
     }
 
     pub(super) fn vocabulary(&self) -> Vec<String> {
         let mut words: Vec<String> = ["from", "slow", "fast", "answer"].map(str::to_owned).into();
+        if self.repair > 0.0 {
+            words.push("again".to_owned());
+        }
         words.extend((0..self.modulus).map(|value| value.to_string()));
         for step in 0..self.steps.1 as usize {
             words.push(capital(step).to_string());
@@ -118,15 +178,25 @@ impl Chain {
         let mut value = sums.start;
         for (step, operands) in sums.operands.iter().enumerate() {
             if self.methods == Methods::One || chance(rng, self.careful) {
-                text.push_str("slow");
-                for (index, operand) in operands.iter().enumerate() {
-                    value = (value + operand) % self.modulus;
-                    if index + 1 == operands.len() && chance(rng, self.noise) {
-                        value = below(rng, self.modulus);
+                let before = value;
+                let right = operands.iter().fold(before, |sum, operand| (sum + operand) % self.modulus);
+                loop {
+                    text.push_str("slow");
+                    value = before;
+                    for (index, operand) in operands.iter().enumerate() {
+                        value = (value + operand) % self.modulus;
+                        if index + 1 == operands.len() && chance(rng, self.noise) {
+                            value = below(rng, self.modulus);
+                        }
+                        push(&mut text, format_args!(" {} {operand} {value}", label(step, index)));
                     }
-                    push(&mut text, format_args!(" {} {operand} {value}", label(step, index)));
+                    push(&mut text, format_args!(" {} {value} ", capital(step)));
+                    // Without repair nothing is drawn, so that seeds mean what they meant.
+                    if value == right || self.repair == 0.0 || !chance(rng, self.repair) {
+                        break;
+                    }
+                    text.push_str("again ");
                 }
-                push(&mut text, format_args!(" {} {value} ", capital(step)));
             } else {
                 value = below(rng, self.modulus);
                 push(&mut text, format_args!("fast {} {value} ", capital(step)));
@@ -183,6 +253,14 @@ impl Sums {
             }
         }
         text
+    }
+
+    /// The start for 0, then the operands of each step.
+    fn quantity(&mut self, at: usize, operands: usize) -> &mut u32 {
+        match at.checked_sub(1) {
+            None => &mut self.start,
+            Some(at) => &mut self.operands[at / operands][at % operands],
+        }
     }
 
     /// The value after each step.

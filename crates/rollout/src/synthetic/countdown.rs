@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use toehold_verifier::Verifier;
 
 use super::draw::{below, between, chance, generator};
-use super::{SyntheticError, require};
+use super::{Perturbation, SyntheticError, require};
 use crate::{Problem, ProblemId};
 
 /// Settings of the countdown family.
@@ -60,6 +60,12 @@ impl Countdown {
     /// A problem, or none where the numbers drawn lead to no target of their own.
     pub(super) fn problem(&self, id: ProblemId, rng: &mut ChaCha8Rng) -> Option<Problem> {
         let count = between(rng, self.numbers);
+        let game = self.draw(count, rng)?;
+        Some(self.stated(id, &game))
+    }
+
+    /// So many numbers and a target that they reach; none where they lead to no target of their own.
+    fn draw(&self, count: u32, rng: &mut ChaCha8Rng) -> Option<Game> {
         let numbers: Vec<u32> = (0..count).map(|_| between(rng, (1, self.largest))).collect();
         // A walk of legal steps that uses every number makes a target that can be reached.
         let mut left = numbers.clone();
@@ -68,20 +74,52 @@ impl Countdown {
             step.apply(&mut left);
         }
         let target = left[0];
-        if numbers.contains(&target) {
-            return None;
-        }
-        let given: Vec<String> = numbers.iter().map(u32::to_string).collect();
-        let answer = format!("{target} from {}", given.join(" "));
+        if numbers.contains(&target) { None } else { Some(Game { target, numbers }) }
+    }
+
+    /// The problem with these numbers and its right solution.
+    fn stated(&self, id: ProblemId, game: &Game) -> Problem {
+        let answer = game.reference();
         let clever = Countdown { insight: 1.0, noise: 0.0, ..self.clone() };
-        let solution = clever.work(&Game { target, numbers }, &mut generator(0));
-        Some(Problem {
+        let solution = clever.work(game, &mut generator(0));
+        Problem {
             id,
             problem: format!("reach {answer}"),
             answer,
             verifier: Verifier::Countdown,
             solution: Some(solution),
-        })
+        }
+    }
+
+    /// The problem with other numbers; none where what was drawn leaves no problem of its kind.
+    pub(super) fn perturbed(
+        &self,
+        problem: &Problem,
+        id: ProblemId,
+        way: Perturbation,
+        rng: &mut ChaCha8Rng,
+    ) -> Result<Option<Problem>, String> {
+        let mut game = self.read(&problem.problem)?;
+        let at = below(rng, game.numbers.len() as u32) as usize;
+        match way {
+            Perturbation::Renumbered => {
+                Ok(self.draw(game.numbers.len() as u32, rng).map(|game| self.stated(id, &game)))
+            }
+            Perturbation::Changed => {
+                let before = game.numbers[at];
+                game.numbers[at] = between(rng, (1, self.largest));
+                let is_new = game.numbers[at] != before && !game.numbers.contains(&game.target);
+                let is_problem = is_new && self.reaches(&game.numbers, game.target);
+                Ok(is_problem.then(|| self.stated(id, &game)))
+            }
+            Perturbation::Removed => {
+                game.numbers.remove(at);
+                // Every way to the target needed the number that is gone; one number alone is no problem.
+                let is_lost = game.numbers.len() > 1 && !self.reaches(&game.numbers, game.target);
+                let statement = format!("reach {}", game.reference());
+                Ok(is_lost.then(|| Problem { id, problem: statement, solution: None, ..problem.clone() }))
+            }
+        }
     }
 
     pub(super) fn solution(&self, statement: &str, rng: &mut ChaCha8Rng) -> Result<String, String> {
@@ -215,6 +253,14 @@ impl Countdown {
 struct Game {
     target: u32,
     numbers: Vec<u32>,
+}
+
+impl Game {
+    /// The target and the numbers, as a reference states them.
+    fn reference(&self) -> String {
+        let given: Vec<String> = self.numbers.iter().map(u32::to_string).collect();
+        format!("{} from {}", self.target, given.join(" "))
+    }
 }
 
 /// Two of the numbers left, by position, and what becomes of them.

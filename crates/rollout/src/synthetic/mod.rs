@@ -2,7 +2,7 @@
 //!
 //! A family makes distinct problems from a seed, writes worked solutions of them (for a small base
 //! policy to be trained on), and names the words it uses, of which [`tokenizer_json`] makes an
-//! ordinary Hugging Face tokenizer. Text is words between single spaces throughout, so that every
+//! ordinary Hugging Face tokenizer. `perturb` changes the numbers of problems that were made. Text is words between single spaces throughout, so that every
 //! word is one token.
 //!
 //! Everything follows from the seed through ChaCha8 and the arithmetic in `draw`: the same settings
@@ -11,6 +11,7 @@
 mod chain;
 mod countdown;
 mod draw;
+mod perturb;
 mod words;
 
 use std::collections::HashSet;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 pub use chain::{Chain, Methods};
 pub use countdown::Countdown;
 pub use draw::generator;
+pub use perturb::Perturbation;
 pub use words::{END_OF_TEXT, TOKENIZER_CONFIG_JSON, UNKNOWN, tokenizer_json};
 
 use crate::{Problem, ProblemId};

@@ -9,7 +9,8 @@ use toehold_verifier::{Outcome, answer_begins};
 use super::*;
 use crate::{PromptTemplate, TokenizerFile};
 
-const RIGHT: Chain = Chain { modulus: 4, operands: 2, steps: (1, 8), careful: 1.0, noise: 0.0, methods: Methods::Two };
+const RIGHT: Chain =
+    Chain { modulus: 4, operands: 2, steps: (1, 8), careful: 1.0, noise: 0.0, methods: Methods::Two, repair: 0.0 };
 const CLEVER: Countdown = Countdown { numbers: (2, 5), largest: 9, limit: 99, insight: 1.0, noise: 0.0, tries: 1 };
 
 /// Three problems, each with the solution that comes with it and one by the noisy solver.
@@ -57,6 +58,20 @@ fn problems_and_solutions_read_like_this() {
           slow a1 0 1 A 1 slow b1 3 0 B 0 slow c1 2 2 C 2 answer A 1 B 0 C 2
           slow a1 0 1 A 1 slow b1 3 0 B 0 slow c1 2 1 C 1 answer A 1 B 0 C 1: wrong
     "#]],
+    );
+    check(
+        &Family::Chain(Chain { methods: Methods::One, noise: 0.6, repair: 0.9, steps: (2, 2), ..Chain::default() }),
+        expect![[r#"
+            chain-7-00001: from 1 a1 0 a2 1 b1 1 b2 1 | 2 0
+              slow a1 0 1 a2 1 2 A 2 slow b1 1 3 b2 1 0 B 0 answer A 2 B 0
+              slow a1 0 1 a2 1 1 A 1 again slow a1 0 1 a2 1 2 A 2 slow b1 1 3 b2 1 0 B 0 answer A 2 B 0: correct
+            chain-7-00002: from 0 a1 2 a2 3 b1 2 b2 2 | 1 1
+              slow a1 2 2 a2 3 1 A 1 slow b1 2 3 b2 2 1 B 1 answer A 1 B 1
+              slow a1 2 2 a2 3 2 A 2 again slow a1 2 2 a2 3 1 A 1 slow b1 2 3 b2 2 1 B 1 answer A 1 B 1: correct
+            chain-7-00003: from 0 a1 3 a2 2 b1 1 b2 0 | 1 2
+              slow a1 3 3 a2 2 1 A 1 slow b1 1 2 b2 0 2 B 2 answer A 1 B 2
+              slow a1 3 3 a2 2 1 A 1 slow b1 1 2 b2 0 2 B 2 answer A 1 B 2: correct
+        "#]],
     );
     check(
         &Family::Countdown(Countdown::default()),
@@ -147,8 +162,12 @@ fn noisy_chains_are_right_as_often_as_predicted() {
     check_chance(Chain { careful: 0.0, ..chain.clone() }, expect!["160 of 40000, predicted 156.2 ± 12.5"]);
     check_chance(Chain { noise: 1.0, ..chain.clone() }, expect!["152 of 40000, predicted 156.2 ± 12.5"]);
     check_chance(
-        Chain { methods: Methods::One, careful: 0.0, noise: 0.3, ..chain },
+        Chain { methods: Methods::One, careful: 0.0, noise: 0.3, ..chain.clone() },
         expect!["14380 of 40000, predicted 14430.0 ± 96.0"],
+    );
+    check_chance(
+        Chain { methods: Methods::One, noise: 0.5, repair: 0.6, ..chain },
+        expect!["16974 of 40000, predicted 16918.9 ± 98.8"],
     );
     check_chance(Chain::default(), expect!["31 of 40000, predicted 42.0 ± 6.5"]);
 }

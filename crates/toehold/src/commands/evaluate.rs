@@ -1,15 +1,30 @@
 //! `toehold evaluate`: the fourth stage, pass@k and the prefix sweep, before and after.
+//!
+//! What costs more sampling and is not asked of every run is measured on request (`--measure`): in here
+//! `measure` (which ones, and what they share), `vote`, `robustness`, `drift`, `perturbed`,
+//! `underthinking`. `docs/evaluation.md` explains each.
 
-use std::path::Path;
+mod drift;
+mod measure;
+mod perturbed;
+mod robustness;
+mod underthinking;
+mod vote;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use toehold_rollout::{PolicyVersion, Sampler, Start, SuccessCount};
+use toehold_policy::Policy;
+use toehold_rollout::{Learner as _, PolicyVersion, ProblemId, Sampler, Start, SuccessCount};
+use toehold_training::curriculum::Source;
 use toehold_training::evaluation::prefix_sweep::{SweepPoint, SweepSource, prefix_sweep};
 use toehold_training::evaluation::{CountPlan, PassAtK, count_successes, pass_at_k_over_problems};
 use toehold_training::trainer::checkpoint;
 
+pub use self::measure::{Measure, MeasureArgs};
 use crate::command_line::RecipeArgs;
 use crate::commands::train::{finished, first};
 use crate::interrupt::{self, Interrupted};
@@ -24,6 +39,9 @@ pub struct EvaluateArgs {
     /// Which recipe
     #[command(flatten)]
     pub recipe: RecipeArgs,
+    /// What else is measured
+    #[command(flatten)]
+    pub more: MeasureArgs,
 }
 
 /// What was measured; kept as `evaluation.json`.
@@ -63,7 +81,8 @@ pub struct SetMeasurement {
 /// Bad input, nothing trained yet, or Ctrl-C.
 pub fn run(args: &EvaluateArgs, output: &Output) -> Result<()> {
     let prepared = Prepared::open(prepare::plan(&args.recipe)?)?;
-    execute(&prepared, output)
+    execute(&prepared, output)?;
+    measure::execute(&prepared, &args.more, output)
 }
 
 /// The stage itself, and its table.
@@ -104,19 +123,64 @@ pub fn read(folder: &Path) -> Result<Option<Measured>> {
     serde_json::from_str(&text).with_context(|| format!("{} is no evaluation", path.display())).map(Some)
 }
 
-fn measure_both(prepared: &Prepared, output: &Output) -> Result<Measured> {
+/// The checkpoint that training ended with.
+fn last_checkpoint(prepared: &Prepared) -> Result<PathBuf> {
     if finished(prepared)?.is_none() {
         bail!("training is not finished\nhint: `{}` comes first", prepared.resume_command("train"));
     }
-    let Some((checkpoint, _)) = checkpoint::latest(&prepared.folder.checkpoints())? else {
-        bail!("{} has no checkpoint", prepared.folder.checkpoints().display());
-    };
+    match checkpoint::latest(&prepared.folder.checkpoints())? {
+        Some((checkpoint, _)) => Ok(checkpoint),
+        None => bail!("{} has no checkpoint", prepared.folder.checkpoints().display()),
+    }
+}
+
+/// The policy of a checkpoint, in the place of another.
+fn restored(mut policy: Policy, checkpoint: &Path) -> Result<Policy> {
+    policy.restore(checkpoint)?;
+    policy.publish()?;
+    Ok(policy)
+}
+
+/// How completions of plain problems are sampled, `samples` of each.
+fn count_plan(prepared: &Prepared, samples: u32) -> CountPlan {
+    let settings = &prepared.plan.evaluate;
+    CountPlan {
+        samples,
+        params: prepared.sampling(settings.temperature, settings.max_tokens),
+        // Apart from the seeds of collection and training.
+        seed: toehold_training::random::seed_for(prepared.plan.run.seed, "final evaluation", &[]),
+        in_flight: prepared.plan.collect.in_flight,
+    }
+}
+
+/// The sets of plain problems that are measured, by name: training ones, and held-out ones where there are.
+fn plain_sets(prepared: &Prepared) -> Vec<(&'static str, Vec<Start>)> {
+    let settings = &prepared.plan.evaluate;
+    let mut sets = vec![("train", first(prepared.starts.clone(), settings.train_problems))];
+    if !prepared.held_out.is_empty() {
+        sets.push(("held out", first(prepared.held_out_starts.clone(), settings.held_out_problems)));
+    }
+    sets
+}
+
+/// The traces that succeeded, the first one of each problem, then the second one of each, and so on: a
+/// part of them is of as many problems as it can be.
+fn sweep_sources(sources: Vec<Source>) -> Vec<SweepSource> {
+    let mut seen: HashMap<ProblemId, usize> = HashMap::new();
+    let mut ranked: Vec<(usize, SweepSource)> = Vec::new();
+    for Source { problem, prompt, tokens, row, limit, .. } in sources.into_iter().filter(|source| source.is_correct) {
+        let rank = seen.entry(problem.clone()).or_default();
+        ranked.push((*rank, SweepSource { problem, prompt, tokens, row, limit }));
+        *rank += 1;
+    }
+    ranked.sort_by_key(|(rank, _)| *rank);
+    ranked.into_iter().map(|(_, source)| source).collect()
+}
+
+fn measure_both(prepared: &Prepared, output: &Output) -> Result<Measured> {
+    let checkpoint = last_checkpoint(prepared)?;
     let store = prepared.folder.store()?;
-    let sources: Vec<SweepSource> = material::material(prepared, &store)?
-        .sources
-        .into_iter()
-        .map(|s| SweepSource { problem: s.problem, prompt: s.prompt, tokens: s.tokens, row: s.row, limit: s.limit })
-        .collect();
+    let sources = sweep_sources(material::material(prepared, &store)?.sources);
     let sources = first(sources, prepared.plan.evaluate.sweep_traces);
     let total = 2 * (2 + u64::from(!sources.is_empty()) * prepared.plan.evaluate.prefix_sweep.len() as u64);
     let mut bar = Progress::start(output, "evaluate", Some(total), "measurements");
@@ -132,9 +196,7 @@ fn measure_both(prepared: &Prepared, output: &Output) -> Result<Measured> {
 
     let mut base = prepared.base.fork();
     let before = measure(prepared, &mut base, &sources, &mut tick)?;
-    let mut trained = base;
-    toehold_rollout::Learner::restore(&mut trained, &checkpoint)?;
-    toehold_rollout::Learner::publish(&mut trained)?;
+    let mut trained = restored(base, &checkpoint)?;
     let after = measure(prepared, &mut trained, &sources, &mut tick)?;
     Ok(Measured { before, after })
 }
@@ -148,13 +210,7 @@ fn measure(
     let settings = &prepared.plan.evaluate;
     let problems = prepared.all_problems();
     let judge = prepared.judge(&problems);
-    let plan = CountPlan {
-        samples: settings.samples,
-        params: prepared.sampling(settings.temperature, settings.max_tokens),
-        // Apart from the seeds of collection and training.
-        seed: toehold_training::random::seed_for(prepared.plan.run.seed, "final evaluation", &[]),
-        in_flight: prepared.plan.collect.in_flight,
-    };
+    let plan = count_plan(prepared, settings.samples);
     let set = |starts: Vec<Start>, policy: &mut dyn Sampler| -> Result<SetMeasurement> {
         let counts: Vec<SuccessCount> =
             count_successes(policy, &judge, &starts, &plan)?.iter().map(|problem| problem.count).collect();
@@ -211,4 +267,27 @@ fn table(measured: &Measured) -> String {
 pub fn rate(count: SuccessCount) -> String {
     let (low, high) = count.interval();
     count.rate().map_or("–".to_owned(), |rate| terminal::percent_with_interval(rate, low, high))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Source, sweep_sources};
+
+    /// A failure curriculum's material has every trace: a sweep over the first ones was over the failures
+    /// and successes of a few problems.
+    #[test]
+    fn the_sweep_is_over_successes_of_many_problems() {
+        let source = |(row, problem, is_correct): (i64, &str, bool)| Source {
+            problem: problem.into(),
+            prompt: vec![1],
+            tokens: vec![2],
+            row: Some(row),
+            is_correct,
+            limit: 1,
+        };
+        let all = [(1, "p", true), (2, "p", false), (3, "p", true), (4, "q", false), (5, "q", true), (6, "p", true)];
+        let rows: Vec<i64> = sweep_sources(all.map(source).into()).iter().filter_map(|source| source.row).collect();
+        assert_eq!(rows, [1, 5, 3, 6]);
+        assert!(sweep_sources(Vec::new()).is_empty());
+    }
 }

@@ -6,6 +6,7 @@ pub mod demo;
 pub mod evaluate;
 pub mod methods;
 pub mod pretrain;
+pub mod problems;
 pub mod report;
 pub mod run;
 pub mod sample;

@@ -38,6 +38,12 @@ pub const CAREFUL: f64 = 0.01;
 pub enum BaseFamily {
     /// Chains with a careful method that is rare and a careless one that is common
     Chain,
+    /// Chains with two methods, the careful one the rarer the longer the chain: hard, medium and
+    /// saturated problems in one set
+    ChainGraded,
+    /// Chains with one method and a solver that slips seldom and repairs half of its slips: saturated
+    /// problems whose failures can be recovered from
+    ChainRepair,
     /// Chains with one method and a solver that often slips: the contrast
     ChainOneMethod,
     /// Reach a target from given numbers
@@ -93,6 +99,26 @@ impl BaseFamily {
                 Phase { family: chain(1, (1, 9), 1.0, 0.02, Methods::One), steps: 1000, rate: 3e-3 },
                 Phase { family: chain(1, (3, 9), 1.0, 0.76, Methods::One), steps: 200, rate: 1e-3 },
             ],
+            BaseFamily::ChainGraded => {
+                let rich = Phase { family: chain(2, (1, 7), 0.5, 0.02, Methods::Two), steps: 500, rate: 3e-3 };
+                // In turns, so that what is learnt last is nowhere all there is.
+                let turn = [((1, 2), 1.0), ((3, 4), 0.6), ((5, 6), careful)].map(|(steps, careful)| Phase {
+                    family: chain(2, steps, careful, 0.02, Methods::Two),
+                    steps: 8,
+                    rate: 1e-3,
+                });
+                std::iter::once(rich).chain((0..16).flat_map(|_| turn.clone())).collect()
+            }
+            BaseFamily::ChainRepair => {
+                let repairing = |noise, repair| {
+                    Family::Chain(Chain { methods: Methods::One, noise, repair, steps: (1, 5), ..Chain::default() })
+                };
+                vec![
+                    // Slips are common at first, so that noticing them is learnt.
+                    Phase { family: repairing(0.4, 0.9), steps: 1000, rate: 3e-3 },
+                    Phase { family: repairing(0.04, 0.5), steps: 200, rate: 1e-3 },
+                ]
+            }
             BaseFamily::Countdown => {
                 vec![Phase { family: Family::Countdown(Countdown::default()), steps: 800, rate: 3e-3 }]
             }
@@ -102,5 +128,5 @@ impl BaseFamily {
 }
 
 fn chain(operands: u32, steps: (u32, u32), careful: f64, noise: f64, methods: Methods) -> Family {
-    Family::Chain(Chain { modulus: 4, operands, steps, careful, noise, methods })
+    Family::Chain(Chain { modulus: 4, operands, steps, careful, noise, methods, repair: 0.0 })
 }

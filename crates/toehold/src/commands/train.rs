@@ -171,7 +171,11 @@ fn train(
         plan: &train_plan,
         listener,
     };
-    Ok(Some(trainer::train(&mut policy, setup)?))
+    let summary = match plan.objective.modifiers.kl {
+        Some(_) => trainer::train_with_reference(&mut policy, &mut prepared.base.fork(), setup)?,
+        None => trainer::train(&mut policy, setup)?,
+    };
+    Ok(Some(summary))
 }
 
 fn train_plan(prepared: &Prepared, spent: Compute) -> Result<TrainPlan> {

@@ -38,6 +38,7 @@ fn the_program() {
               report    Write the HTML report of one run, or of several side by side
               traces    List, filter and show stored traces, the prefix marked
               methods   List the curricula and objectives, or tell one's settings, or print its recipe
+              problems  Write a recipe's problems as JSON lines, as they are or with other numbers
               bench     Measure this machine: sampling, learning and GRPO steps, with and without shared
                         prefixes
               theory    PrefixRL's separation made to run: completions by horizon, exponential against
@@ -100,7 +101,7 @@ fn pretrain() {
 
             Options:
                   --family <FAMILY>  The family of problems [default: chain] [possible values: chain,
-                                     chain-one-method, countdown]
+                                     chain-graded, chain-repair, chain-one-method, countdown]
                   --out <DIR>        The folder to make [default: runs/base]
                   --seed <SEED>      Seed of weights and worked solutions [default: 0]
                   --careful <SHARE>  Share of steps that the chain's base takes by the careful method, where it
@@ -221,9 +222,14 @@ fn single_stages() {
                                      repeated
                   --runs <DIR>       The folder that holds the runs [default: the recipe's run.folder, which is
                                      runs]
+                  --measure <WHAT>   Measure this, too; several are separated by commas [possible values: vote,
+                                     robustness, drift, perturbed, underthinking]
+                  --window <TOKENS>  Tokens of a window of confidence, in `vote` [default: 2048]
+                  --switch <WORDS>   Words that begin another thought, in `underthinking`; separated by commas
+                                     [default: wait alternatively but try]
               -q, --quiet            Print only results, warnings and errors
                   --json             Print results and events as JSON, one object a line, instead of tables
-              -h, --help             Print help
+              -h, --help             Print help (see more with '--help')
               -V, --version          Print version
         "#]],
     );

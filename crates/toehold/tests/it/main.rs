@@ -10,6 +10,7 @@ mod ctrl_c;
 mod floors;
 mod help;
 mod kill;
+mod measures;
 mod run;
 mod theory;
 mod tidy;

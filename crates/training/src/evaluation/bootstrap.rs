@@ -42,8 +42,8 @@ pub fn bootstrap_mean(values: &[f64], seed: u64) -> Option<(f64, Interval)> {
     Some((values.iter().sum::<f64>() / count as f64, interval))
 }
 
-/// The quantile of sorted values, by linear interpolation between the two nearest.
-fn quantile(sorted: &[f64], share: f64) -> f64 {
+/// The quantile of sorted values, by linear interpolation between the two nearest; there is at least one.
+pub(super) fn quantile(sorted: &[f64], share: f64) -> f64 {
     let at = share * (sorted.len() - 1) as f64;
     let (below, above) = (sorted[at.floor() as usize], sorted[at.ceil() as usize]);
     below + (above - below) * at.fract()

@@ -7,6 +7,7 @@ use toehold_rollout::collect::{Judge, JudgeError};
 use toehold_rollout::{
     Completion, ProblemId, SampleError, SampleRequest, Sampler, SamplingParams, Start, SuccessCount, TraceKey,
 };
+use toehold_verifier::Verdict;
 
 /// How much is sampled, and how.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,9 +64,29 @@ pub fn count_successes(
     starts: &[Start],
     plan: &CountPlan,
 ) -> Result<Vec<ProblemCount>, CountError> {
-    starts.iter().try_for_each(|start| judge.check(start))?;
     let empty = |start: &Start| ProblemCount { problem: start.problem.clone(), count: Default::default(), tokens: 0 };
     let mut counts: Vec<ProblemCount> = starts.iter().map(empty).collect();
+    sample_each(sampler, judge, starts, plan, &mut |at, _, completion, verdict| {
+        counts[at].count.add(verdict.outcome.is_correct());
+        counts[at].tokens += completion.tokens.len() as u64;
+    })?;
+    Ok(counts)
+}
+
+/// Samples `plan.samples` completions of each start and hands each over once: with its start's place
+/// in `starts`, its index among that start's completions, and its verdict. In the order in which they
+/// end, which says nothing.
+///
+/// # Errors
+/// As [`count_successes`].
+pub fn sample_each(
+    sampler: &mut dyn Sampler,
+    judge: &dyn Judge,
+    starts: &[Start],
+    plan: &CountPlan,
+    each: &mut dyn FnMut(usize, u32, Completion, Verdict),
+) -> Result<(), CountError> {
+    starts.iter().try_for_each(|start| judge.check(start))?;
     let asked: Vec<(usize, u32)> =
         (0..starts.len()).flat_map(|start| (0..plan.samples).map(move |index| (start, index))).collect();
     let (policy, templates) = (sampler.version(), templates(starts, &plan.params));
@@ -77,9 +98,9 @@ pub fn count_successes(
         let requests: Vec<SampleRequest> = chunk.iter().map(request).collect();
         let mut given = 0;
         sampler.sample(&requests, &mut |at: usize, completion: Completion| {
-            let start = chunk[at].0;
-            counts[start].count.add(judge.judge(&starts[start], &completion).outcome.is_correct());
-            counts[start].tokens += completion.tokens.len() as u64;
+            let (start, index) = chunk[at];
+            let verdict = judge.judge(&starts[start], &completion);
+            each(start, index, completion, verdict);
             given += 1;
             ControlFlow::Continue(())
         })?;
@@ -87,7 +108,7 @@ pub fn count_successes(
             return Err(CountError::Incomplete { given, asked: chunk.len() });
         }
     }
-    Ok(counts)
+    Ok(())
 }
 
 /// Each start once as a request, whose tokens all of its completions share.

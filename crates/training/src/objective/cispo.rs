@@ -15,7 +15,7 @@
 //! is −A.
 //!
 //! Departures: the paper's optional mask (equation 7), which would take out the tokens that GRPO's clip
-//! takes out, is not here; nor its length penalty. log ratio within ±20, as in `grpo`.
+//! takes out, is not here; its length penalty is `[objective.overlong]`. log ratio within ±20, as in `grpo`.
 
 use super::{Weigh, advantage, advantage::Deviation, grpo};
 use crate::recipe::section;

@@ -15,21 +15,21 @@
 //! coefficient is the unclipped −ρ A, as automatic differentiation of the minimum's first argument
 //! would give.
 //!
-//! Departures: no KL term (PrefixRL, failure-prefix conditioning and DAPO train without); the
-//! original's mean over each trace's tokens first is `aggregation = "trace-mean"`, and the default
-//! here is the mean over all tokens. No dual clip. `log ρ` is clamped to ±20, as in verl, so that one
-//! absurd token cannot make the gradient infinite.
+//! Departures: the KL term is `[objective.kl]`, left out by default (PrefixRL, failure-prefix conditioning
+//! and DAPO train without); the original's mean over each trace's tokens first is `aggregation =
+//! "trace-mean"`, and the default here is the mean over all tokens. No dual clip. `log ρ` is clamped to ±20,
+//! as in verl, so that one absurd token cannot make the gradient infinite.
 //!
 //! `current` is at temperature 1 while `behavior` is at the sampling temperature, with its top-k and
 //! top-p: at any other temperature than 1 the ratio is not 1 even on a fresh trace, and the clip acts
-//! on that difference. Sample at temperature 1 with this objective.
+//! on that difference. Sample at temperature 1 with this objective, or write `[objective.mismatch]`.
 //!
 //! Two named variants are settings of this one, and of the aggregation, with a recipe each:
 //!
 //! * Dr. GRPO, arXiv 2503.20783: `deviation = "none"`, `[train] aggregation = "constant"`.
-//! * DAPO, arXiv 2503.14476: `clip_high = 0.28`, `[train] aggregation = "token-mean"`. Its dynamic
-//!   sampling is a curriculum's affair, and what it does to completions that are too long (masking them,
-//!   or a penalty that grows with the length) is not here, because an objective sees no length.
+//! * DAPO, arXiv 2503.14476: `clip_high = 0.28`, `[train] aggregation = "token-mean"`, and
+//!   `[objective.overlong]` for what it does to completions that are too long. Its dynamic sampling is a
+//!   curriculum's affair.
 
 use super::{Weigh, advantage, advantage::Deviation};
 use crate::recipe::section;

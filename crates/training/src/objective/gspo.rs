@@ -16,7 +16,8 @@
 //!
 //! Departures: none known. The mean log ratio is held to at most 10, as in verl. The clips are a thousand
 //! times narrower than GRPO's, so rounding can set them off: where sampler and learner disagree by more
-//! than 4e-4 nats a token on average, in `bf16` or at a temperature other than 1, whole traces fall out.
+//! than 4e-4 nats a token on average, in `bf16` or at a temperature other than 1, whole traces fall out,
+//! unless `[objective.mismatch]` weighs that difference instead.
 //! The event's `mismatch`, a mean of absolute values over all trained tokens, is at least as large as
 //! what is typical of a trace.
 

@@ -10,20 +10,39 @@
 //!    objectives look at more of the trace ([`Weigh::coefficients_of`]);
 //! 3. division by a count of the whole batch ([`aggregate`]), which happens nowhere else.
 //!
-//! Invariants: prompt and prefix never appear, so they cannot be trained on; a trace whose advantage
-//! is zero has only zero coefficients, so it may be skipped; a group is of one start and one policy
-//! version, so no group's baseline mixes start states. An objective that does mix them, over the batch,
-//! says so in its file: `reinforce_plus_plus` and one reading of `weighted_grpo`.
+//! [`batch`] is the order in which all of it happens.
 //!
-//! Nothing here sees why a completion ended: one that was cut off counts by its reward like any other,
-//! and what an objective's paper does with it (masking, a penalty by length) is a departure.
+//! Beside a method, a recipe may name [`modifier`]s, which go with any of them: a correction for a sampler
+//! that is not the learner, what is done to completions that are too long, caps, a bonus for entropy, a tie to a
+//! reference policy.
+//!
+//! Invariants: prompt and prefix never appear, so they cannot be trained on; a trace whose advantage
+//! is zero has only zero coefficients, so it may be skipped (the bonus and the tie are exceptions, and say
+//! so); a group is of one start and one policy version, so no group's baseline mixes start states. An
+//! objective that does mix them, over the batch, says so in its file: `reinforce_plus_plus` and one
+//! reading of `weighted_grpo`.
+//!
+//! A few methods learn from more than the group's own completions: from successes that were collected
+//! before, or from the tokens of the prefix. They answer a second trait, [`Given`], whose functions get
+//! another view than a completion's; what answers [`Weigh`] alone is never shown such tokens.
 //!
 //! A new objective is its file and its line in the table below.
 
 pub mod advantage;
 pub mod aggregate;
+pub mod batch;
+pub mod given;
+pub mod modifier;
+
+#[cfg(test)]
+pub(crate) mod gradient_check;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
+
+pub use given::Given;
+pub use modifier::{Ending, Modifiers};
 
 use crate::recipe::{Listing, Method, RecipeError};
 
@@ -44,10 +63,21 @@ pub trait Weigh {
         let _ = (advantages, lengths);
     }
 
-    /// As [`coefficients`](Self::coefficients), for an objective that looks at more of the trace. This
-    /// is what the training loop calls.
+    /// As [`coefficients`](Self::coefficients), for an objective that looks at more of the trace.
     fn coefficients_of(&self, trace: &TraceView<'_>) -> Vec<f64> {
         self.coefficients(trace.advantage, trace.current, trace.behavior)
+    }
+
+    /// What it answers about tokens that the group did not sample; none for an objective that learns from
+    /// the group's own completions alone.
+    fn given(&self) -> Option<&dyn Given> {
+        None
+    }
+
+    /// What goes with any method. The training loop calls
+    /// [`Modifiers::coefficients`](modifier::Modifiers::coefficients), which calls the objective.
+    fn modifiers(&self) -> &Modifiers {
+        &Modifiers::NONE
     }
 }
 
@@ -66,6 +96,66 @@ pub struct TraceView<'a> {
     pub entropy: Option<&'a [f32]>,
 }
 
+/// The objective of a run; in a recipe, the table `[objective]`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Objective {
+    /// The method with its settings.
+    #[serde(flatten)]
+    pub kind: ObjectiveKind,
+    /// What goes with any method.
+    #[serde(flatten)]
+    pub modifiers: Modifiers,
+}
+
+impl Method for Objective {
+    const SECTION: &'static str = "objective";
+    const KINDS: &'static [&'static str] = ObjectiveKind::KINDS;
+    const LISTED: &'static [Listing] = ObjectiveKind::LISTED;
+
+    fn read(kind: &str, mut table: toml::Table) -> Result<Objective, RecipeError> {
+        let modifiers = Modifiers::take(&mut table, Self::SECTION)?;
+        Ok(Objective { kind: ObjectiveKind::read(kind, table, Self::SECTION)?, modifiers })
+    }
+}
+
+impl Objective {
+    /// The functions of this objective.
+    pub fn weigh(&self) -> &dyn Weigh {
+        self
+    }
+
+    /// Whether it learns from collected successes, so that there has to be a collection.
+    pub fn wants_collection(&self) -> bool {
+        self.given().is_some_and(|given| given.wanted(&[0.0]) > 0)
+    }
+}
+
+impl Weigh for Objective {
+    fn advantages(&self, rewards: &[f64]) -> Vec<f64> {
+        self.kind.weigh().advantages(rewards)
+    }
+
+    fn coefficients(&self, advantage: f64, current: &[f32], behavior: &[f32]) -> Vec<f64> {
+        self.kind.weigh().coefficients(advantage, current, behavior)
+    }
+
+    fn normalise_batch(&self, advantages: &mut [f64], lengths: &[usize]) {
+        self.kind.weigh().normalise_batch(advantages, lengths);
+    }
+
+    fn coefficients_of(&self, trace: &TraceView<'_>) -> Vec<f64> {
+        self.kind.weigh().coefficients_of(trace)
+    }
+
+    fn given(&self) -> Option<&dyn Given> {
+        self.kind.weigh().given()
+    }
+
+    fn modifiers(&self) -> &Modifiers {
+        &self.modifiers
+    }
+}
+
 macro_rules! objectives {
     ($(
         $(#[doc = $summary:literal])+
@@ -73,15 +163,18 @@ macro_rules! objectives {
     )+) => {
         $(pub mod $module;)+
 
-        /// The objective of a run with its settings; in a recipe, the table `[objective]`.
+        /// A method with its settings.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(tag = "kind")]
-        pub enum Objective {
+        pub enum ObjectiveKind {
             $($(#[doc = $summary])+ #[serde(rename = $name)] $settings($module::$settings),)+
         }
 
-        impl Method for Objective {
-            const SECTION: &'static str = "objective";
+        impl ObjectiveKind {
+            #[cfg(test)]
+            const SETTINGS: &'static [(&'static str, &'static [&'static str])] =
+                &[$(($name, $module::$settings::KEYS)),+];
+
             const KINDS: &'static [&'static str] = &[$($name),+];
             const LISTED: &'static [Listing] = &[$(Listing {
                 name: $name,
@@ -91,18 +184,15 @@ macro_rules! objectives {
                 settings: $module::$settings::SETTINGS,
             }),+];
 
-            fn read(kind: &str, table: toml::Table) -> Result<Objective, RecipeError> {
+            fn read(kind: &str, table: toml::Table, section: &str) -> Result<ObjectiveKind, RecipeError> {
                 match kind {
-                    $($name => $module::$settings::read(table, Self::SECTION).map(Objective::$settings),)+
-                    _ => Err(RecipeError::unknown_kind(Self::SECTION, kind, Self::KINDS)),
+                    $($name => $module::$settings::read(table, section).map(ObjectiveKind::$settings),)+
+                    _ => Err(RecipeError::unknown_kind(section, kind, Self::KINDS)),
                 }
             }
-        }
 
-        impl Objective {
-            /// The functions of this objective.
-            pub fn weigh(&self) -> &dyn Weigh {
-                match self { $(Objective::$settings(settings) => settings,)+ }
+            fn weigh(&self) -> &dyn Weigh {
+                match self { $(ObjectiveKind::$settings(settings) => settings,)+ }
             }
         }
     };
@@ -129,202 +219,22 @@ objectives! {
     w_reinforce::WReinforce { name: "w-reinforce", paper: "arXiv 2506.01347", recipe: "w-reinforce" },
     /// GRPO, and silent groups weighted by the entropy of their tokens.
     rl_zvp::RlZvp { name: "rl-zvp", paper: "arXiv 2509.21880", recipe: "rl-zvp" },
+    /// GRPO with a pseudo-failure in groups in which all succeed.
+    erpo::Erpo { name: "erpo", paper: "arXiv 2511.04800", recipe: "erpo" },
     /// GRPO with the rarer outcome of a group weighted up.
     weighted_grpo::WeightedGrpo { name: "weighted-grpo", paper: "arXiv 2602.03452", recipe: "weighted-grpo" },
     /// Groups weighted by their success, rare successes the most.
     asymmetric_prompt_weighting::AsymmetricPromptWeighting { name: "asymmetric-prompt-weighting", paper: "arXiv 2602.11128", recipe: "asymmetric-prompt-weighting" },
     /// Rewards corrected for a verifier that errs at known rates.
     noisy_verifier::NoisyVerifier { name: "noisy-verifier", paper: "arXiv 2510.00915", recipe: "noisy-verifier-forward" },
-}
-
-/// Coefficients against finite differences, for the objectives' own tests.
-#[cfg(test)]
-pub(crate) mod gradient_check {
-    use super::Weigh;
-
-    /// Compares `coefficients` with the central difference of `loss` in each token's `current`.
-    #[track_caller]
-    pub(crate) fn check(
-        objective: &dyn Weigh,
-        loss: impl Fn(f64, f64, f64) -> f64,
-        advantage: f64,
-        current: &[f32],
-        behavior: &[f32],
-    ) {
-        const STEP: f64 = 1e-5;
-        let found = objective.coefficients(advantage, current, behavior);
-        assert_eq!(found.len(), current.len());
-        for (token, &coefficient) in found.iter().enumerate() {
-            let (at, from) = (f64::from(current[token]), f64::from(behavior[token]));
-            let expected = (loss(advantage, at + STEP, from) - loss(advantage, at - STEP, from)) / (2.0 * STEP);
-            assert!(
-                (coefficient - expected).abs() < 1e-6,
-                "token {token}: coefficient {coefficient}, finite difference {expected}"
-            );
-        }
-    }
-
-    /// `−min(ρ A, clamp(ρ, 1 − low, 1 + high) A)` of one token: the loss that [`super::grpo`] and all that
-    /// take its coefficient are derived from.
-    pub(crate) fn clipped(low: f64, high: f64) -> impl Fn(f64, f64, f64) -> f64 {
-        move |advantage, current, behavior| {
-            let ratio = (current - behavior).exp();
-            -(ratio * advantage).min(ratio.clamp(1.0 - low, 1.0 + high) * advantage)
-        }
-    }
-
-    /// `−A log π` of one token.
-    pub(crate) fn linear(advantage: f64, current: f64, _behavior: f64) -> f64 {
-        -advantage * current
-    }
-
-    /// The same for objectives in which a trace's tokens act on each other, with `loss` that of the
-    /// whole trace, before its mean over traces. Their coefficients are `|completion|` times its
-    /// derivative, because the mean over each trace's tokens (`aggregation = "trace-mean"`) divides by
-    /// that.
-    #[track_caller]
-    pub(crate) fn check_trace(
-        objective: &dyn Weigh,
-        loss: impl Fn(f64, &[f64], &[f64]) -> f64,
-        advantage: f64,
-        current: &[f32],
-        behavior: &[f32],
-    ) {
-        const STEP: f64 = 1e-5;
-        let found = objective.coefficients(advantage, current, behavior);
-        assert_eq!(found.len(), current.len());
-        let wide = |scores: &[f32]| scores.iter().map(|&score| f64::from(score)).collect::<Vec<f64>>();
-        let (at, from) = (wide(current), wide(behavior));
-        for (token, &coefficient) in found.iter().enumerate() {
-            let moved = |step: f64| {
-                let mut at = at.clone();
-                at[token] += step;
-                loss(advantage, &at, &from)
-            };
-            let expected = at.len() as f64 * (moved(STEP) - moved(-STEP)) / (2.0 * STEP);
-            assert!(
-                (coefficient - expected).abs() < 1e-6,
-                "token {token}: coefficient {coefficient}, finite difference {expected}"
-            );
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fmt::Write as _;
-
-    use expect_test::expect;
-
-    use super::{Objective, TraceView};
-    use crate::recipe::Method;
-
-    /// Every objective at its defaults, and the named variants that are settings of one of them.
-    fn all() -> Vec<(String, Objective)> {
-        let variants = [
-            ("grpo", "deviation = \"none\""),
-            ("reinforce-plus-plus", "baseline = \"group\""),
-            ("w-reinforce", "success = 1.0\nfailure = 0.0"),
-            ("w-reinforce", "success = 0.0\nfailure = 1.0"),
-            ("weighted-grpo", "statistics = \"batch\""),
-            ("asymmetric-prompt-weighting", "weighting = \"sqrt\""),
-            ("asymmetric-prompt-weighting", "weighting = \"uniform\""),
-            ("noisy-verifier", "correction = \"backward\"\nfalse_negative = 0.2\nfalse_positive = 0.1"),
-        ];
-        let defaults = Objective::KINDS.iter().map(|&kind| match kind {
-            "noisy-verifier" => (kind, "false_negative = 0.2"),
-            kind => (kind, ""),
-        });
-        let read = |(kind, settings): (&str, &str)| {
-            let name = format!("{kind} {}", settings.replace('\n', ", "));
-            (name.trim_end().to_owned(), Objective::read(kind, settings.parse().unwrap()).unwrap())
-        };
-        defaults.chain(variants).map(read).collect()
-    }
-
-    /// The advantages of the first and the last of a group, alone in its batch. Zeros are dots.
-    #[test]
-    fn degenerate_groups() {
-        let groups: [&[f64]; 5] = [&[1.0], &[0.0], &[1.0; 4], &[0.0; 4], &[1.0, 0.0, 0.0, 0.0]];
-        let mut table = "one success | one failure | all pass | all fail | one of four\n".to_owned();
-        for (name, objective) in all() {
-            let cells: Vec<String> = groups
-                .iter()
-                .map(|rewards| {
-                    let mut found = objective.weigh().advantages(rewards);
-                    assert_eq!(found.len(), rewards.len());
-                    objective.weigh().normalise_batch(&mut found, &vec![3; rewards.len()]);
-                    let shown = |a: f64| if a == 0.0 { ".".to_owned() } else { format!("{a:.4}") };
-                    match found[..] {
-                        [only] => shown(only),
-                        [first, .., last] => format!("{} {}", shown(first), shown(last)),
-                        [] => String::new(),
-                    }
-                })
-                .collect();
-            writeln!(table, "{} | {name}", cells.join(" | ")).unwrap();
-        }
-        expect![[r#"
-            one success | one failure | all pass | all fail | one of four
-            1.0000 | . | 1.0000 1.0000 | . . | 1.0000 . | imitation
-            . | . | . . | . . | 0.7500 -0.2500 | reinforce
-            . | . | . . | . . | 1.5000 -0.5000 | grpo
-            . | . | . . | . . | 1.0000 -0.3333 | rloo
-            . | . | . . | . . | 1.6583 -0.5528 | reinforce-plus-plus
-            . | . | . . | . . | 1.5000 -0.5000 | gspo
-            . | . | . . | . . | 1.5000 -0.5000 | gmpo
-            . | . | . . | . . | 1.5000 -0.5000 | cispo
-            0.1000 | -1.0000 | 0.1000 0.1000 | -1.0000 -1.0000 | 0.1000 -1.0000 | w-reinforce
-            0.1000 | -0.1000 | 0.1000 0.1000 | -0.1000 -0.1000 | 1.5000 -0.5000 | rl-zvp
-            . | . | . . | . . | 1.5000 -0.5000 | weighted-grpo
-            . | -1.0000 | . . | -1.0000 -1.0000 | 3.0000 -1.0000 | asymmetric-prompt-weighting
-            0.2000 | -0.8000 | 0.2000 0.2000 | -0.8000 -0.8000 | 0.2000 -0.8000 | noisy-verifier false_negative = 0.2
-            . | . | . . | . . | 0.7500 -0.2500 | grpo deviation = "none"
-            . | . | . . | . . | 1.6583 -0.5528 | reinforce-plus-plus baseline = "group"
-            1.0000 | . | 1.0000 1.0000 | . . | 1.0000 . | w-reinforce success = 1.0, failure = 0.0
-            . | -1.0000 | . . | -1.0000 -1.0000 | . -1.0000 | w-reinforce success = 0.0, failure = 1.0
-            . | . | . . | . . | 1.5000 -0.5000 | weighted-grpo statistics = "batch"
-            . | -1.0000 | . . | -1.0000 -1.0000 | 3.4641 -1.1547 | asymmetric-prompt-weighting weighting = "sqrt"
-            1.0000 | -1.0000 | 1.0000 1.0000 | -1.0000 -1.0000 | 4.0000 -1.3333 | asymmetric-prompt-weighting weighting = "uniform"
-            1.2857 | -0.1429 | 1.2857 1.2857 | -0.1429 -0.1429 | 1.2857 -0.1429 | noisy-verifier correction = "backward", false_negative = 0.2, false_positive = 0.1
-        "#]].assert_eq(&table);
-    }
-
-    #[test]
-    fn nothing_gives_nothing_and_no_number_is_lost() {
-        for (name, objective) in all() {
-            let weigh = objective.weigh();
-            assert!(weigh.advantages(&[]).is_empty(), "{name}");
-            weigh.normalise_batch(&mut [], &[]);
-            // A batch without completion tokens.
-            let mut empty = weigh.advantages(&[1.0, 0.0]);
-            weigh.normalise_batch(&mut empty, &[0, 0]);
-            assert!(empty.iter().all(|advantage| advantage.is_finite()), "{name}");
-            let coefficients = |advantage: f64, current: &[f32], behavior: &[f32]| {
-                let (rewards, entropy) = (&[1.0, 0.0], Some(&[0.5, 1.0][..]));
-                weigh.coefficients_of(&TraceView { advantage, rewards, current, behavior, entropy })
-            };
-            assert!(coefficients(1.0, &[], &[]).is_empty(), "{name}");
-            for advantage in [-1.0, 0.0, 1.0] {
-                // What the policy holds for impossible and the sampler for sure, and the reverse.
-                for (current, behavior) in [([-1e30, -1.0], [-0.1, -1.0]), ([-0.1, -1.0], [-1e30, -1.0])] {
-                    let found = coefficients(advantage, &current, &behavior);
-                    assert_eq!(found.len(), 2, "{name}");
-                    assert!(found.iter().all(|coefficient| coefficient.is_finite()), "{name}: {found:?}");
-                    assert!(advantage != 0.0 || found.iter().all(|&coefficient| coefficient == 0.0), "{name}");
-                }
-            }
-        }
-    }
-
-    /// On a trace just sampled the ratio is 1 and no clip acts: each coefficient is `−A`.
-    #[test]
-    fn a_fresh_trace_counts_its_advantage() {
-        let scores = [-0.5, -2.0, -0.25];
-        for (name, objective) in all() {
-            let view =
-                TraceView { advantage: 0.75, rewards: &[1.0, 0.0], current: &scores, behavior: &scores, entropy: None };
-            assert_eq!(objective.weigh().coefficients_of(&view), [-0.75; 3], "{name}");
-        }
-    }
+    /// Collected successes, weighted by how likely the policy would have been accepted with them.
+    importance_weighted::ImportanceWeighted { name: "importance-weighted", paper: "arXiv 2601.18795", recipe: "importance-weighted" },
+    /// Collected successes in the group, with a weight that favours what the policy finds unlikely.
+    luffy::Luffy { name: "luffy", paper: "arXiv 2504.14945", recipe: "luffy" },
+    /// Collected successes in the group, as if they had been sampled now.
+    rlep::Rlep { name: "rlep", paper: "arXiv 2507.07451", recipe: "rlep" },
+    /// GRPO, and the most open tokens of the prefix by what starting from it was worth.
+    prefix_rft::PrefixRft { name: "prefix-rft", paper: "arXiv 2507.01679", recipe: "prefix-rft" },
+    /// GRPO, and imitation of the prefix.
+    uft::Uft { name: "uft", paper: "arXiv 2505.16984", recipe: "uft" },
 }

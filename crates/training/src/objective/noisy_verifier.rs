@@ -17,9 +17,9 @@
 //! Departures: a baseline is left out on purpose. Standardising over a group takes the backward
 //! correction out again, any map of two rewards being affine, and subtracting the group's mean leaves only
 //! a constant factor; the paper's later version uses the numbers directly too, with a running scale, which
-//! an objective without a memory cannot have. The rates are settings: estimating ρ1 from appeals, as the
-//! paper does while training, is not here. The forward weights are from memory, checked by the property
-//! above.
+//! an objective without a memory cannot have. The rates are settings. [`from_appeals`] estimates ρ1 from
+//! counts of refused traces that a better verifier looked at again; the paper does so while training, and
+//! here nothing asks a second verifier. The forward weights are from memory, checked by the property above.
 
 use serde::{Deserialize, Serialize};
 
@@ -96,6 +96,44 @@ pub fn forward(reward: f64, false_negative: ErrorRate) -> f64 {
     if reward > 0.0 { false_negative.0 } else { false_negative.0 - 1.0 }
 }
 
+/// What a verifier said of a sample of traces, and what a better one says of some that it refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Appeals {
+    /// Traces that were accepted.
+    pub accepted: u64,
+    /// Traces that were refused.
+    pub refused: u64,
+    /// Of the refused, those that were looked at again, chosen at random.
+    pub appealed: u64,
+    /// Of these, those that are right after all.
+    pub overturned: u64,
+}
+
+/// The chance that a right trace is refused. Each appeal stands for `refused / appealed` refused traces,
+/// and `false_positive` tells how many of the accepted are right. None without an appeal or without a right
+/// trace, where the counts contradict each other, and where the rate is 1/2 or more, which no correction
+/// takes.
+///
+/// ```
+/// use toehold_training::objective::noisy_verifier::{Appeals, ErrorRate, from_appeals};
+/// // Of 40 refused traces 10 are looked at again and one is right: 4 are, beside the 12 accepted ones.
+/// let appeals = Appeals { accepted: 12, refused: 40, appealed: 10, overturned: 1 };
+/// let never = ErrorRate::try_from(0.0).unwrap();
+/// assert_eq!(from_appeals(appeals, never), ErrorRate::try_from(0.25).ok());
+/// ```
+pub fn from_appeals(appeals: Appeals, false_positive: ErrorRate) -> Option<ErrorRate> {
+    let Appeals { accepted, refused, appealed, overturned } = appeals;
+    if appealed == 0 || appealed > refused || overturned > appealed {
+        return None;
+    }
+    let refused_right = refused as f64 * overturned as f64 / appealed as f64;
+    // Of the wrong traces, 1 − ρ0 are refused.
+    let wrong = (refused as f64 - refused_right) / (1.0 - false_positive.0);
+    let right = refused_right + accepted as f64 - false_positive.0 * wrong;
+    let rate = refused_right / right;
+    if right > 0.0 { ErrorRate::try_from(rate).ok() } else { None }
+}
+
 impl Weigh for NoisyVerifier {
     fn advantages(&self, rewards: &[f64]) -> Vec<f64> {
         let advantage = |&reward: &f64| match self.correction {
@@ -114,7 +152,7 @@ impl Weigh for NoisyVerifier {
 mod tests {
     use expect_test::expect;
 
-    use super::{Correction, ErrorRate, NoisyVerifier};
+    use super::{Appeals, Correction, ErrorRate, NoisyVerifier, from_appeals};
     use crate::objective::{Weigh, advantage::Deviation, advantage::standardised, gradient_check, w_reinforce};
 
     fn objective(correction: Correction, false_positive: f64, false_negative: f64) -> NoisyVerifier {
@@ -145,6 +183,35 @@ mod tests {
         }
     }
 
+    /// 1000 right traces and 2000 wrong ones, at known rates; every fifth refusal is appealed.
+    #[test]
+    fn appeals_find_the_rate() {
+        let rate = |rate| ErrorRate::try_from(rate).unwrap();
+        for (rho0, rho1) in [(0.0, 0.0), (0.0, 0.3), (0.1, 0.2), (0.4, 0.4)] {
+            let count = |share: f64, of: f64| (share * of).round() as u64;
+            let (missed, fooled) = (count(rho1, 1000.0), count(rho0, 2000.0));
+            let refused = missed + 2000 - fooled;
+            let appeals =
+                Appeals { accepted: 1000 - missed + fooled, refused, appealed: refused / 5, overturned: missed / 5 };
+            let found = f64::from(from_appeals(appeals, rate(rho0)).unwrap());
+            assert!((found - rho1).abs() < 1e-9, "{rho0} {rho1}: {found}");
+        }
+    }
+
+    #[test]
+    fn appeals_that_say_nothing() {
+        let none = |accepted, refused, appealed, overturned| {
+            let appeals = Appeals { accepted, refused, appealed, overturned };
+            assert_eq!(from_appeals(appeals, ErrorRate::try_from(0.2).unwrap()), None, "{appeals:?}");
+        };
+        none(3, 5, 0, 0);
+        none(3, 5, 6, 1);
+        none(3, 5, 2, 3);
+        // No right trace at all; then 9 of 10 refused.
+        none(0, 5, 5, 0);
+        none(1, 9, 9, 9);
+    }
+
     #[test]
     fn forward_without_false_negatives_is_nsr() {
         let rewards = [1.0, 0.0, 0.0];
@@ -167,8 +234,7 @@ mod tests {
         for rate in [-0.1, 0.5, 1.0, f64::NAN] {
             assert!(ErrorRate::try_from(rate).is_err(), "{rate}");
         }
-        let refused =
-            |text: &str| NoisyVerifier::read(text.parse().unwrap(), "objective").unwrap_err().to_string();
+        let refused = |text: &str| NoisyVerifier::read(text.parse().unwrap(), "objective").unwrap_err().to_string();
         expect!["[objective] false_negative: found the float 0.5: an error rate is 0.5, expected in [0, 0.5)"]
             .assert_eq(&refused("false_negative = 0.5"));
         expect!["[objective] needs the key `false_negative`"].assert_eq(&refused(""));

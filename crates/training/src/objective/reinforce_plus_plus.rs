@@ -97,8 +97,7 @@ mod tests {
     use super::{Baseline, ReinforcePlusPlus, whiten};
     use crate::objective::{Weigh, gradient_check};
 
-    const PLAIN: ReinforcePlusPlus =
-        ReinforcePlusPlus { baseline: Baseline::None, clip_low: 0.2, clip_high: 0.2 };
+    const PLAIN: ReinforcePlusPlus = ReinforcePlusPlus { baseline: Baseline::None, clip_low: 0.2, clip_high: 0.2 };
 
     #[test]
     fn coefficients_are_the_derivative() {

@@ -124,13 +124,8 @@ mod tests {
     #[test]
     fn without_entropy_it_is_grpo() {
         let scores = [-1.0f32; 3];
-        let view = |advantage, rewards| TraceView {
-            advantage,
-            rewards,
-            current: &scores,
-            behavior: &scores,
-            entropy: None,
-        };
+        let view =
+            |advantage, rewards| TraceView { advantage, rewards, current: &scores, behavior: &scores, entropy: None };
         assert_eq!(PAPER.coefficients_of(&view(0.1, &[1.0, 1.0])), [0.0; 3]);
         let mixed = PAPER.advantages(&[1.0, 0.0]);
         assert_eq!(

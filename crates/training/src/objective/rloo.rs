@@ -13,7 +13,7 @@
 //! versions disagree on the group of one: the loop gives it its reward, the vectorised one zero, as here.
 //!
 //! Departures: the paper takes a whole completion for one action and adds a KL penalty to the reward;
-//! there is no KL term here. No ratio and no clip: the loop takes one step on what it sampled.
+//! here that is k2 of `[objective.kl]`, left out by default. No ratio and no clip: the loop takes one step on what it sampled.
 
 use super::{Weigh, advantage, reinforce};
 use crate::recipe::section;

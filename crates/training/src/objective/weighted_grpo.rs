@@ -145,12 +145,8 @@ mod tests {
     /// The same notes: without weights, every success of the pair has +1 and every failure −1.
     #[test]
     fn over_the_pair_they_are_not() {
-        let batch = WeightedGrpo {
-            statistics: Statistics::Batch,
-            deviation: Deviation::Population,
-            epsilon: 0.0,
-            ..PLAIN
-        };
+        let batch =
+            WeightedGrpo { statistics: Statistics::Batch, deviation: Deviation::Population, epsilon: 0.0, ..PLAIN };
         let found = pair(&batch);
         assert_eq!((found[0], found[1], found[16], found[17]), (1.0, -1.0, -1.0, 1.0));
         let weighted = pair(&WeightedGrpo { easy_failure: 3.0, ..batch });

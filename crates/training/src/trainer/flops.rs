@@ -9,8 +9,9 @@
 //!
 //! * sampled: each completion token, and prompt and prefix once per group, because any server with a
 //!   prefix cache computes them once;
-//! * trained: prompt, prefix and completion of each trace with an advantage other than zero, one by
-//!   one. An engine that shares a group's prefix in learning does less; counting it in full favours
+//! * scored by a reference policy: prompt, prefix and completion of each trace, counted as sampled, since
+//!   it is one pass forward;
+//! * trained: prompt, prefix and completion of each trace that may move something, one by one. An engine that shares a group's prefix in learning does less; counting it in full favours
 //!   the arms without prefixes, so what prefixes gain is not an artefact of this choice;
 //! * collection is charged to the arm that uses what was collected, evaluation to none.
 //!

@@ -11,6 +11,7 @@
 pub mod checkpoint;
 pub mod event;
 pub mod flops;
+mod given;
 pub mod imitate;
 pub mod rollouts;
 pub mod schedule;
@@ -20,9 +21,10 @@ use std::io;
 use std::path::PathBuf;
 
 use toehold_rollout::collect::{Judge, JudgeError};
-use toehold_rollout::store::{AppendError, PolicyRecord, PutError};
+use toehold_rollout::store::{AppendError, PolicyRecord, PutError, ReadError};
 use toehold_rollout::{
-    LearnError, Learner, PolicyVersion, SampleError, Sampler, SamplingParams, Start, StepStats, Store, SuccessCount,
+    LearnError, Learner, PolicyVersion, SampleError, Sampler, SamplingParams, Scorer, Start, StepStats, Store,
+    SuccessCount,
 };
 
 pub use event::{Event, EventLog, Listener, StopReason};
@@ -128,6 +130,9 @@ pub enum TrainError {
     /// A start that cannot be judged.
     #[error(transparent)]
     Judge(#[from] JudgeError),
+    /// The objective is tied to a reference policy, and none was given.
+    #[error("the objective has the table [objective.kl], but there is no reference policy")]
+    NoReference,
     /// Learning failed.
     #[error(transparent)]
     Learn(#[from] LearnError),
@@ -137,6 +142,9 @@ pub enum TrainError {
     /// Traces were not stored.
     #[error(transparent)]
     Append(#[from] AppendError),
+    /// Collected traces could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// A measurement failed.
     #[error(transparent)]
     Evaluate(#[from] CountError),
@@ -167,8 +175,31 @@ pub enum TrainError {
 /// # Errors
 /// See [`TrainError`].
 pub fn train<'a, P: Sampler + Learner>(policy: &'a mut P, setup: Setup<'a>) -> Result<Summary, TrainError> {
+    train_with(policy, None, setup)
+}
+
+/// As [`train`], with a frozen `reference` policy for an objective that is tied to one.
+///
+/// # Errors
+/// See [`TrainError`].
+pub fn train_with_reference<'a, P: Sampler + Learner>(
+    policy: &'a mut P,
+    reference: &'a mut dyn Scorer,
+    setup: Setup<'a>,
+) -> Result<Summary, TrainError> {
+    train_with(policy, Some(reference), setup)
+}
+
+fn train_with<'a, P: Sampler + Learner>(
+    policy: &'a mut P,
+    reference: Option<&'a mut dyn Scorer>,
+    setup: Setup<'a>,
+) -> Result<Summary, TrainError> {
     let plan = setup.plan;
-    let mut run = Run::begin(policy, setup)?;
+    if setup.objective.modifiers().kl.is_some() && reference.is_none() {
+        return Err(TrainError::NoReference);
+    }
+    let mut run = Run::begin(policy, reference, setup)?;
     let reason = loop {
         if let Some(reason) = run.has_to_stop() {
             break reason;
@@ -194,6 +225,7 @@ pub fn train<'a, P: Sampler + Learner>(policy: &'a mut P, setup: Setup<'a>) -> R
 /// A run in progress.
 struct Run<'a, P> {
     policy: &'a mut P,
+    reference: Option<&'a mut dyn Scorer>,
     setup: Setup<'a>,
     policy_version: PolicyVersion,
     params: SamplingParams,
@@ -205,7 +237,11 @@ struct Run<'a, P> {
 
 impl<'a, P: Sampler + Learner> Run<'a, P> {
     /// Restores the newest checkpoint or begins anew.
-    fn begin(policy: &'a mut P, setup: Setup<'a>) -> Result<Run<'a, P>, TrainError> {
+    fn begin(
+        policy: &'a mut P,
+        reference: Option<&'a mut dyn Scorer>,
+        setup: Setup<'a>,
+    ) -> Result<Run<'a, P>, TrainError> {
         let plan = setup.plan;
         let Train { temperature, top_k, top_p, max_tokens, .. } = plan.train;
         let params = SamplingParams { temperature, top_k, top_p, max_tokens, stop: plan.stop.clone() };
@@ -221,7 +257,8 @@ impl<'a, P: Sampler + Learner> Run<'a, P> {
         let policy_version = policy.publish()?;
         let checkpoint = found.map(|(_, checkpoint)| checkpoint);
         let (done, compute) = checkpoint.as_ref().map_or((0, plan.spent), |c| (c.step, c.compute));
-        let mut run = Run { policy, setup, policy_version, params, done, compute, is_interrupted: false };
+        let is_interrupted = false;
+        let mut run = Run { policy, reference, setup, policy_version, params, done, compute, is_interrupted };
         run.put_policy(None)?;
         if checkpoint.is_some() {
             run.tell(Event::Resumed { step: done })?;
@@ -295,8 +332,13 @@ impl<'a, P: Sampler + Learner> Run<'a, P> {
 
     fn weigh_and_accumulate(&mut self, groups: &[Group]) -> Result<Learnt, TrainError> {
         let train = &self.setup.plan.train;
-        let weighed = weigh::weigh(self.setup.objective, groups, train.aggregation, train.max_tokens);
-        Ok(weigh::accumulate(self.policy, self.setup.objective, &weighed)?)
+        let given = match self.setup.objective.given() {
+            Some(objective) => given::gather(self.setup.store, objective, groups, self.done)?,
+            None => Vec::new(),
+        };
+        let weighed = weigh::weigh(self.setup.objective, groups, &given, train.aggregation, train.max_tokens);
+        let reference = self.reference.as_deref_mut();
+        Ok(weigh::accumulate(self.policy, reference, self.setup.objective, &weighed)?)
     }
 
     /// The learning rate and what the step did.

@@ -1,19 +1,35 @@
 //! From the groups of a step to the gradient, and to the numbers of its event.
 
-use toehold_rollout::{LearnError, Learner, PolicyVersion, StopReason, TokenScores, Trace};
+use std::rc::Rc;
+
+use toehold_rollout::{
+    LearnError, Learner, PolicyVersion, ScoreError, Scorer, StopReason, SuccessCount, TokenScores, Trace,
+};
 
 use super::event::{GroupEvent, KindStats, StepEvent};
+use super::given::{GivenTraces, NOTHING};
 use super::{Compute, Group};
 use crate::curriculum::Fate;
-use crate::objective::{TraceView, Weigh, aggregate};
+use crate::objective::batch::{self, GroupView, Weight};
+use crate::objective::given::{GivenView, Origin};
+use crate::objective::{Ending, TraceView, Weigh};
 use crate::recipe::Aggregation;
 
 /// A trace that says something.
 pub(super) struct Weighed<'a> {
     trace: &'a Trace,
-    group: &'a Group,
-    advantage: f64,
-    scale: f64,
+    of: Of,
+    weight: Weight,
+}
+
+/// Whose tokens they are.
+enum Of {
+    /// A group's, with the rewards that its advantages were made of.
+    Group(Rc<[f64]>),
+    /// A collected trace's, with the counts of its start.
+    Stored(SuccessCount),
+    /// A prefix.
+    Prefix,
 }
 
 /// What the learner was given.
@@ -22,60 +38,125 @@ pub(super) struct Learnt {
     pub(super) traces: usize,
     /// Prompt, prefix and completion of each.
     pub(super) tokens: u64,
-    /// Mean of `|current − behavior|` over their completions.
+    /// The same of what a reference scored.
+    pub(super) scored: u64,
+    /// Mean of `|current − behavior|` over the tokens that their own group sampled.
     pub(super) mismatch: f64,
 }
 
-/// The traces with an advantage other than zero, with the factor that divides by the whole batch.
+/// The traces that may move something, with the factor that divides by the whole batch: each group's, then
+/// what was given with it. `given` is by group; empty for an objective that wants nothing.
 pub(super) fn weigh<'a>(
     objective: &dyn Weigh,
     groups: &'a [Group],
+    given: &'a [GivenTraces],
     aggregation: Aggregation,
     max_tokens: u32,
 ) -> Vec<Weighed<'a>> {
-    let learnt = || groups.iter().filter(|group| group.fate == Fate::Learnt);
-    let of_group = |group: &'a Group| group.rollouts.iter().map(move |rollout| (group, &rollout.trace));
-    let traces: Vec<(&Group, &Trace)> = learnt().flat_map(of_group).collect();
-    let lengths: Vec<usize> = traces.iter().map(|(_, trace)| trace.completion.tokens.len()).collect();
-    let scales = aggregate::scales(aggregation, &lengths, max_tokens);
-    let mut advantages: Vec<f64> = learnt().flat_map(|group| objective.advantages(&group.rewards())).collect();
-    objective.normalise_batch(&mut advantages, &lengths);
-    let weighed = traces.into_iter().zip(advantages).zip(scales);
-    weighed
-        .map(|(((group, trace), advantage), scale)| Weighed { trace, group, advantage, scale })
-        .filter(|weighed| weighed.advantage != 0.0 && !weighed.trace.completion.tokens.is_empty())
-        .collect()
+    let given = |at: usize| given.get(at).unwrap_or(&NOTHING);
+    let learnt = || groups.iter().enumerate().filter(|(_, group)| group.fate == Fate::Learnt);
+    let views: Vec<GroupView> = learnt().map(|(at, group)| view(group, given(at))).collect();
+    let weights = batch::weights(objective, &views, aggregation, max_tokens);
+    let mut all: Vec<Weighed<'a>> = Vec::new();
+    for ((at, group), weights) in learnt().zip(weights) {
+        let rewards: Rc<[f64]> = weights.rewards.into();
+        let mut add = |trace: &'a Trace, of: Of, weight: Option<Weight>| {
+            all.extend(weight.map(|weight| Weighed { trace, of, weight }));
+        };
+        for (rollout, weight) in group.rollouts.iter().zip(weights.own) {
+            add(&rollout.trace, Of::Group(Rc::clone(&rewards)), weight);
+        }
+        for (trace, weight) in given(at).stored.iter().zip(weights.stored) {
+            add(trace, Of::Stored(given(at).campaign), weight);
+        }
+        if let Some((trace, _)) = &given(at).prefix {
+            add(trace, Of::Prefix, weights.prefix);
+        }
+    }
+    all
 }
 
-/// Adds the gradient of the weighed traces; asks the learner for nothing when there are none.
+fn view(group: &Group, given: &GivenTraces) -> GroupView {
+    let length = |trace: &Trace| trace.completion.tokens.len();
+    let ending = |trace: &Trace| Ending { tokens: length(trace), stop: trace.completion.stop };
+    GroupView {
+        rewards: group.rewards(),
+        endings: group.rollouts.iter().map(|rollout| ending(&rollout.trace)).collect(),
+        stored: given.stored.iter().map(length).collect(),
+        prefix: given.prefix.as_ref().map(|(trace, advantage)| (*advantage, length(trace))),
+    }
+}
+
+/// Adds the gradient of the weighed traces; asks the learner for nothing when there are none. `reference`
+/// is asked where the objective has a tie to it.
 pub(super) fn accumulate(
     learner: &mut impl Learner,
+    reference: Option<&mut (dyn Scorer + '_)>,
     objective: &dyn Weigh,
     weighed: &[Weighed<'_>],
 ) -> Result<Learnt, LearnError> {
     if weighed.is_empty() {
         return Ok(Learnt::default());
     }
+    let reference = match reference.filter(|_| objective.modifiers().kl.is_some()) {
+        Some(reference) => of_reference(reference, weighed)?,
+        None => vec![None; weighed.len()],
+    };
+    let scored = weighed.iter().zip(&reference).filter(|(_, scores)| scores.is_some());
+    let scored = scored.map(|(weighed, _)| length(weighed.trace)).sum();
     let traces: Vec<&Trace> = weighed.iter().map(|weighed| weighed.trace).collect();
     let (mut distance, mut tokens) = (0.0, 0);
     learner.accumulate(&traces, &mut |at, scores: &TokenScores| {
-        let Weighed { trace, group, advantage, scale } = weighed[at];
-        let behavior = &trace.completion.behavior;
-        let apart = |(current, behavior): (&f32, &f32)| f64::from((current - behavior).abs());
-        distance += scores.current.iter().zip(behavior).map(apart).sum::<f64>();
-        tokens += scores.current.len();
-        let coefficients = objective.coefficients_of(&TraceView {
-            advantage,
-            rewards: &group.rewards(),
-            current: &scores.current,
-            behavior,
-            entropy: scores.entropy.as_deref(),
-        });
-        coefficients.into_iter().map(|coefficient| (coefficient * scale) as f32).collect()
+        let Weighed { trace, of, weight } = &weighed[at];
+        if matches!(of, Of::Group(_)) {
+            let apart = |(current, behavior): (&f32, &f32)| f64::from((current - behavior).abs());
+            distance += scores.current.iter().zip(&trace.completion.behavior).map(apart).sum::<f64>();
+            tokens += scores.current.len();
+        }
+        let coefficients = coefficients(objective, &weighed[at], scores, reference[at].as_deref());
+        coefficients.into_iter().map(|coefficient| (coefficient * weight.scale) as f32).collect()
     })?;
-    let length = |trace: &&Trace| (trace.prompt.len() + trace.prefix.len() + trace.completion.tokens.len()) as u64;
     let mismatch = distance / tokens.max(1) as f64;
-    Ok(Learnt { traces: traces.len(), tokens: traces.iter().map(length).sum(), mismatch })
+    let tokens = traces.iter().map(|trace| length(trace)).sum();
+    Ok(Learnt { traces: traces.len(), tokens, scored, mismatch })
+}
+
+/// Prompt, prefix and completion.
+fn length(trace: &Trace) -> u64 {
+    (trace.prompt.len() + trace.prefix.len() + trace.completion.tokens.len()) as u64
+}
+
+/// The log-probabilities of what the groups sampled under the reference; none of what was given.
+fn of_reference(
+    reference: &mut (dyn Scorer + '_),
+    weighed: &[Weighed<'_>],
+) -> Result<Vec<Option<Vec<f32>>>, ScoreError> {
+    let is_sampled = |weighed: &&Weighed<'_>| matches!(weighed.of, Of::Group(_));
+    let sampled: Vec<&Trace> = weighed.iter().filter(is_sampled).map(|weighed| weighed.trace).collect();
+    let mut scores = reference.score(&sampled)?.into_iter();
+    let of = |weighed: &Weighed<'_>| is_sampled(&weighed).then(|| scores.next().map(|scores| scores.current));
+    Ok(weighed.iter().map(of).map(Option::flatten).collect())
+}
+
+fn coefficients(
+    objective: &dyn Weigh,
+    weighed: &Weighed<'_>,
+    scores: &TokenScores,
+    reference: Option<&[f32]>,
+) -> Vec<f64> {
+    let Weighed { trace, of, weight } = weighed;
+    let (advantage, behavior) = (weight.advantage, trace.completion.behavior.as_slice());
+    let (current, entropy) = (scores.current.as_slice(), scores.entropy.as_deref());
+    let origin = match of {
+        Of::Group(rewards) => {
+            let view = TraceView { advantage, rewards, current, behavior, entropy };
+            return objective.modifiers().coefficients(objective, &view, reference);
+        }
+        Of::Stored(campaign) => Origin::Stored { behavior, campaign: *campaign },
+        Of::Prefix => Origin::Prefix,
+    };
+    let view = GivenView { origin, advantage, current, entropy };
+    objective.given().map_or_else(|| vec![0.0; current.len()], |given| given.given_coefficients(&view))
 }
 
 /// The record of one group.
@@ -96,7 +177,7 @@ pub(super) fn group_event(step: u64, group: &Group) -> GroupEvent {
 /// The record of one step, without what only the loop knows (rate, gradient, price, curriculum).
 pub(super) fn step_event(step: u64, policy: PolicyVersion, groups: &[Group], learnt: &Learnt) -> StepEvent {
     let (mut plain, mut prefixed) = (KindStats::default(), KindStats::default());
-    let mut compute = Compute { sampled_tokens: 0, trained_tokens: learnt.tokens };
+    let mut compute = Compute { sampled_tokens: learnt.scored, trained_tokens: learnt.tokens };
     for group in groups {
         let kind = if group.selection.start.is_plain() { &mut plain } else { &mut prefixed };
         let count = group.count();
@@ -181,9 +262,16 @@ mod tests {
     #[track_caller]
     fn check(objective: &dyn Weigh, aggregation: Aggregation, expected: Expect) {
         let groups = groups();
-        let weighed: Vec<String> = weigh(objective, &groups, aggregation, 10)
+        let weighed: Vec<String> = weigh(objective, &groups, &[], aggregation, 10)
             .iter()
-            .map(|w| format!("{} tokens: {} / {:.4}", w.trace.completion.tokens.len(), w.advantage, w.scale.recip()))
+            .map(|w| {
+                format!(
+                    "{} tokens: {} / {:.4}",
+                    w.trace.completion.tokens.len(),
+                    w.weight.advantage,
+                    w.weight.scale.recip()
+                )
+            })
             .collect();
         expected.assert_eq(&weighed.join(", "));
     }
@@ -204,12 +292,11 @@ mod tests {
     fn a_batch_is_normalised_over_all_its_groups() {
         let objective = ReinforcePlusPlus { baseline: Baseline::None, clip_low: 0.2, clip_high: 0.2 };
         let groups = groups();
-        let found: Vec<String> = weigh(&objective, &groups, Aggregation::TokenMean, 10)
+        let found: Vec<String> = weigh(&objective, &groups, &[], Aggregation::TokenMean, 10)
             .iter()
-            .map(|w| format!("{} of {}: {:.4}", w.trace.completion.tokens.len(), w.group.rewards().len(), w.advantage))
+            .map(|w| format!("{}: {:.4}", w.trace.completion.tokens.len(), w.weight.advantage))
             .collect();
-        expect!["4 of 2: 0.7746, 2 of 2: -1.1619, 1 of 2: -1.1619, 1 of 2: -1.1619, 2 of 2: 0.7746"]
-            .assert_eq(&found.join(", "));
+        expect!["4: 0.7746, 2: -1.1619, 1: -1.1619, 1: -1.1619, 2: 0.7746"].assert_eq(&found.join(", "));
     }
 
     #[test]

@@ -1,0 +1,223 @@
+//! What is measured on request, and what all of these measurements share.
+//!
+//! Each is kept in the run's folder as `measured-NAME.json` with the options it was made with, and
+//! measured again only for other options. Before is the base policy, after the one that training ended
+//! with.
+
+use anyhow::{Context as _, Result};
+use clap::{Args, ValueEnum};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use toehold_policy::Policy;
+use toehold_rollout::Problem;
+use toehold_training::evaluation::confidence::WINDOW;
+
+use super::{drift, last_checkpoint, perturbed, restored, robustness, underthinking, vote};
+use crate::interrupt::{self, Interrupted};
+use crate::prepare::Prepared;
+use crate::run_folder::write_whole;
+use crate::terminal::{Output, Progress};
+
+/// What else is measured.
+#[derive(Clone, Debug, Args)]
+pub struct MeasureArgs {
+    /// Measure this, too; several are separated by commas
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "WHAT")]
+    pub measure: Vec<Measure>,
+    /// Tokens of a window of confidence, in `vote`
+    #[arg(long, default_value_t = WINDOW, value_name = "TOKENS", value_parser = at_least_one)]
+    pub window: usize,
+    /// Words that begin another thought, in `underthinking`; separated by commas
+    #[arg(long, value_delimiter = ',', value_name = "WORDS", default_values = ["wait", "alternatively", "but", "try"])]
+    pub switch: Vec<String>,
+}
+
+/// A measurement on request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Measure {
+    /// Majority votes, votes weighed by confidence, and stopping early
+    Vote,
+    /// Success from the beginnings of wrong and of right traces, with corrupted ones as controls
+    Robustness,
+    /// How far the policy has moved from the stored prefixes, in log-probability and in success
+    Drift,
+    /// Success on the training problems with other numbers
+    Perturbed,
+    /// How much of a wrong trace comes after a thought that would have led to the answer
+    Underthinking,
+}
+
+/// What every measurement works with.
+pub(super) struct Workplace<'a> {
+    pub(super) prepared: &'a Prepared,
+    /// Of this run: training ones, then held-out ones.
+    pub(super) problems: &'a [Problem],
+    pub(super) policies: Policies,
+    bar: Progress,
+    done: u64,
+    /// The command that goes on after an interruption.
+    resume: String,
+}
+
+/// The two policies that are compared.
+pub(super) struct Policies {
+    pub(super) before: Policy,
+    pub(super) after: Policy,
+}
+
+/// The same of both policies.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Both<T> {
+    pub(super) before: T,
+    pub(super) after: T,
+}
+
+/// A result with the options it was made with.
+#[derive(Serialize, Deserialize)]
+struct Kept<T> {
+    options: Value,
+    result: T,
+}
+
+/// Measures and prints what was asked for, each once, in the order in which it was asked.
+///
+/// # Errors
+/// Training is unfinished, a policy cannot sample, there is nothing to measure on, or Ctrl-C.
+pub(super) fn execute(prepared: &Prepared, args: &MeasureArgs, output: &Output) -> Result<()> {
+    let mut left = args.measure.as_slice();
+    while let Some((&measure, rest)) = left.split_first() {
+        left = rest;
+        let text = match measure {
+            Measure::Vote => {
+                let found = kept(prepared, "vote", json!({ "window": args.window }), output, |place| {
+                    vote::measure(place, args.window)
+                })?;
+                told(output, "vote", &found, vote::table(&found))
+            }
+            Measure::Robustness => {
+                let found = robustness(prepared, output)?;
+                told(output, "robustness", &found, robustness::table(&found))
+            }
+            Measure::Drift => {
+                let robust = robustness(prepared, output)?;
+                let found = kept(prepared, "drift", json!({}), output, |place| drift::measure(place, &robust))?;
+                told(output, "drift", &found, drift::table(&found))
+            }
+            Measure::Perturbed => {
+                let found = kept(prepared, "perturbed", json!({}), output, perturbed::measure)?;
+                told(output, "perturbed", &found, perturbed::table(&found))
+            }
+            Measure::Underthinking => {
+                let options = json!({ "switch": args.switch });
+                let found = kept(prepared, "underthinking", options, output, |place| {
+                    underthinking::measure(place, &args.switch)
+                })?;
+                told(output, "underthinking", &found, underthinking::table(&found))
+            }
+        }?;
+        output.data(text)?;
+    }
+    Ok(())
+}
+
+fn robustness(prepared: &Prepared, output: &Output) -> Result<robustness::Robustness> {
+    kept(prepared, "robustness", json!({}), output, robustness::measure)
+}
+
+/// Tells a program what was found; gives what is printed for a person.
+fn told(output: &Output, name: &str, found: &impl Serialize, text: String) -> Result<String> {
+    output.event(&json!({ "event": name, "measured": found }))?;
+    Ok(format!("\n{text}"))
+}
+
+/// What the run's folder has of this measurement with these options, measured where it has not.
+fn kept<T: Serialize + DeserializeOwned>(
+    prepared: &Prepared,
+    name: &str,
+    options: Value,
+    output: &Output,
+    measure: impl FnOnce(&mut Workplace<'_>) -> Result<T>,
+) -> Result<T> {
+    let path = prepared.folder.path().join(format!("measured-{name}.json"));
+    if path.exists() {
+        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        // A file of other options, or of another release, is measured anew.
+        if let Ok(kept) = serde_json::from_str::<Kept<T>>(&text)
+            && kept.options == options
+        {
+            return Ok(kept.result);
+        }
+    }
+    let after = restored(prepared.base.fork(), &last_checkpoint(prepared)?)?;
+    let problems = prepared.all_problems();
+    let mut place = Workplace {
+        prepared,
+        problems: &problems,
+        policies: Policies { before: prepared.base.fork(), after },
+        bar: Progress::start(output, name, None, "measurements"),
+        done: 0,
+        resume: resume_command(prepared, name, &options),
+    };
+    let kept = Kept { options, result: measure(&mut place)? };
+    place.bar.finish();
+    let text = serde_json::to_string(&kept)?;
+    write_whole(&path, text.as_bytes())?;
+    // As it will be read: a number can change in its last digit when it is written and read.
+    Ok(serde_json::from_str::<Kept<T>>(&text)?.result)
+}
+
+/// The command that measures this with these options.
+fn resume_command(prepared: &Prepared, name: &str, options: &Value) -> String {
+    let mut command = format!("{} --measure {name}", prepared.resume_command("evaluate"));
+    for (option, value) in options.as_object().into_iter().flatten() {
+        let words = |values: &Vec<Value>| values.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",");
+        let value = value.as_array().map_or_else(|| value.to_string(), words);
+        command.push_str(&format!(" --{option} {value}"));
+    }
+    command
+}
+
+impl Workplace<'_> {
+    /// Says what comes next.
+    ///
+    /// # Errors
+    /// Ctrl-C was pressed.
+    pub(super) fn tick(&mut self, label: &str) -> Result<()> {
+        self.bar.set(self.done, label);
+        self.done += 1;
+        if interrupt::requested() {
+            return Err(Interrupted { resume: self.resume.clone() }.into());
+        }
+        Ok(())
+    }
+}
+
+impl Policies {
+    /// The two by name, in the order of the tables.
+    pub(super) fn each(&mut self) -> [(&'static str, &mut Policy); 2] {
+        [("before", &mut self.before), ("after", &mut self.after)]
+    }
+}
+
+impl<T> Both<T> {
+    /// Of two results in the order of [`Policies::each`]; none of another number.
+    pub(super) fn of(results: Vec<T>) -> Option<Both<T>> {
+        let mut results = results.into_iter();
+        let both = Both { before: results.next()?, after: results.next()? };
+        results.next().is_none().then_some(both)
+    }
+
+    /// The two by name.
+    pub(super) fn each(&self) -> [(&'static str, &T); 2] {
+        [("before", &self.before), ("after", &self.after)]
+    }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("expected at least 1".to_owned()),
+        Ok(number) => Ok(number),
+        Err(error) => Err(format!("{error}")),
+    }
+}

@@ -1,0 +1,164 @@
+//! What `evaluate --measure` finds on a run, and that it agrees with what the run has measured before.
+
+use expect_test::{Expect, expect};
+use serde_json::Value;
+
+use crate::place::Place;
+
+const ALL: &str = "--measure vote,robustness,drift,perturbed,underthinking --window 4 --switch slow,fast";
+
+/// The event of each measurement, by name.
+fn events(place: &Place, arguments: &str) -> Vec<(String, Value)> {
+    let ran = place.toehold(&format!("evaluate runs/r --json {arguments}")).succeeded();
+    assert_eq!(ran.stderr, "");
+    let event = |line: &str| {
+        let event: Value = serde_json::from_str(line).unwrap();
+        event["event"].as_str().map(|name| (name.to_owned(), event["measured"].clone()))
+    };
+    ran.stdout.lines().filter_map(event).collect()
+}
+
+#[test]
+fn measurements_agree_with_the_evaluation_and_are_kept() {
+    let place = Place::with_chains();
+    place.toehold("run recipe.toml --quiet --set train.steps=2 --set collect.until=max-attempts").succeeded();
+    let found = events(&place, ALL);
+    let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["vote", "robustness", "drift", "perturbed", "underthinking"]);
+    let of = |wanted: &str| &found.iter().find(|(name, _)| name == wanted).unwrap().1;
+    let evaluation: Value = serde_json::from_str(&place.read("runs/r/evaluation.json")).unwrap();
+
+    for policy in ["before", "after"] {
+        // The completions are those that were counted, and a vote of one is that one's answer.
+        let vote = &of("vote")[policy][0];
+        let near = |a: &Value, b: &Value| (a.as_f64().unwrap() - b.as_f64().unwrap()).abs() < 1e-9;
+        let pass = &evaluation[policy]["train"]["pass_at_k"];
+        assert!(near(&vote["majority"][0]["mean"], &pass[0]["mean"]), "{vote}");
+        // A vote of k is never right where none of the k is.
+        assert!(vote["majority"][1]["mean"].as_f64().unwrap() <= pass[1]["mean"].as_f64().unwrap() + 1e-9);
+        assert_eq!(of("perturbed")[0]["right"][policy], evaluation[policy]["train"]["count"]);
+    }
+    // Nothing is left after a warm-up of 16 of 4 completions.
+    assert_eq!(of("vote")["before"][0]["online"], Value::Null);
+
+    let robustness = of("robustness").as_array().unwrap();
+    assert_eq!(robustness.len(), 2, "wrong and right traces");
+    for outcomes in robustness {
+        assert_eq!(outcomes["points"].as_array().unwrap().len(), 9 + 3 * 3);
+        let attempts = outcomes["plain"]["before"]["attempts"].as_u64().unwrap();
+        for point in outcomes["points"].as_array().unwrap() {
+            // A trace for which no other problem's will do is left out of that control alone.
+            let traces = point["after"]["traces"].as_u64().unwrap();
+            assert_eq!(point["after"]["count"]["attempts"], 2 * traces);
+            assert!(2 * traces == attempts || point["after"]["condition"] == "other_problem", "{point}");
+        }
+    }
+    for kind in of("drift").as_array().unwrap() {
+        assert_eq!(kind["then"], "stored");
+        let robust = robustness.iter().find(|one| one["traces"] == kind["traces"]).unwrap();
+        for (point, robust) in kind["points"].as_array().unwrap().iter().zip(robust["points"].as_array().unwrap()) {
+            // Sampling and scoring agree, so the base has not moved from itself; success is the same count.
+            assert!(point["floor"]["k3"].as_f64().unwrap().abs() < 1e-6, "{point}");
+            assert!(point["drift"]["k3"].as_f64().unwrap() >= 0.0, "{point}");
+            assert_eq!(point["success"]["after"], robust["after"]["count"]);
+        }
+    }
+    let under = &of("underthinking")["before"];
+    assert!(under["thoughts"].as_u64() >= under["wrong"].as_array().map(|wrong| wrong.len() as u64), "{under}");
+
+    // What is kept is not measured again, with other options it is.
+    let before = place.read("runs/r/measured-robustness.json");
+    assert!(events(&place, ALL) == found, "another result");
+    assert_eq!(place.read("runs/r/measured-robustness.json"), before);
+    place.write("runs/r/measured-vote.json", "{}");
+    assert!(events(&place, ALL) == found, "another result");
+    let other = events(&place, "--measure vote --window 2");
+    assert_eq!(other[0].1["before"][0]["weighed"][1]["weighing"]["window"], 2);
+    assert!(&other[0].1 != of("vote"), "the same result with another window");
+
+    let text = place.toehold(&format!("evaluate runs/r {ALL}")).succeeded().stdout;
+    let heads: Vec<&str> = text.lines().filter(|line| !line.contains('%') || line.contains("95")).collect();
+    let head = |words: &str| heads.iter().filter(|line| line.split_whitespace().eq(words.split(' '))).count();
+    assert_eq!(head("policy problems vote k = 1 k = 4"), 1, "{text}");
+    assert_eq!(head("policy wrong traces tokens thoughts with a right one underthinking"), 1, "{text}");
+}
+
+#[track_caller]
+fn check_refused(place: &Place, arguments: &str, expected: Expect) {
+    let ran = place.toehold(arguments);
+    assert_eq!(ran.status, 1, "{ran}");
+    expected.assert_eq(&ran.stderr);
+}
+
+#[test]
+fn what_cannot_be_measured_says_why() {
+    let place = Place::with_files();
+    check_refused(
+        &place,
+        "evaluate recipe.toml --measure vote",
+        expect![[r#"
+        error: training is not finished
+        hint: `toehold train runs/r` comes first
+    "#]],
+    );
+    place.toehold("run recipe.toml --quiet").succeeded();
+    // Every completion of this model runs out of tokens.
+    check_refused(
+        &place,
+        "evaluate runs/r --quiet --measure robustness",
+        expect![[r#"
+        error: runs/r/traces.db has no collected trace that ended by itself and begins with work
+        hint: `toehold sample runs/r` collects for any recipe; more with [collect] until = "max-attempts"
+    "#]],
+    );
+    check_refused(
+        &place,
+        "evaluate runs/r --quiet --measure perturbed",
+        expect![[r#"
+        error: the problems are of a file, and only those of a synthetic family can be perturbed
+        hint: write the variants yourself and evaluate them as [problems] held_out_file
+    "#]],
+    );
+    check_refused(
+        &place,
+        "evaluate runs/r --quiet --measure underthinking --switch 日本",
+        expect![[r#"
+        error: the tokenizer has none of the words 日本
+        hint: name others with --switch
+    "#]],
+    );
+    check_refused(
+        &place,
+        "problems recipe.toml --perturb changed",
+        expect![[r#"
+        error: the problems are of a file, and only those of a synthetic family can be perturbed
+        hint: write the variants yourself and evaluate them as [problems] held_out_file
+    "#]],
+    );
+    place.toehold("evaluate runs/r --quiet --measure vote").succeeded();
+}
+
+#[test]
+fn problems_are_written_as_a_file_that_a_recipe_reads() {
+    let place = Place::with_chains();
+    let all = place.toehold("problems recipe.toml").succeeded();
+    assert_eq!((all.stdout.lines().count(), all.stderr.as_str()), (24, ""));
+    assert_eq!(place.toehold("problems recipe.toml --json").succeeded().stdout, all.stdout);
+    assert_eq!(place.toehold("problems recipe.toml --held-out").succeeded().stdout.lines().count(), 4);
+    assert!(!place.path("runs").exists(), "nothing is run");
+
+    let changed = place.toehold("problems recipe.toml --perturb changed").succeeded();
+    expect![[r#"
+        {"id":"chain-0-00001-changed","problem":"from 0 a1 0 a2 0","answer":"0","verifier":"chain","solution":"slow a1 0 0 a2 0 0 A 0 answer A 0"}
+        {"id":"chain-0-00002-changed","problem":"from 1 a1 0 a2 1","answer":"2","verifier":"chain","solution":"slow a1 0 1 a2 1 2 A 2 answer A 2"}
+    "#]].assert_eq(&changed.stdout.lines().take(2).map(|line| format!("{line}\n")).collect::<String>());
+    assert_ne!(place.toehold("problems recipe.toml --perturb changed --seed 1").succeeded().stdout, changed.stdout);
+    place.write("problems.jsonl", &all.stdout);
+    place.write("held_out.jsonl", &changed.stdout);
+    let recipe = place.read("recipe.toml");
+    let synthetic = "synthetic = { family = \"chain\", steps = [1, 1] }\n";
+    assert!(recipe.contains(synthetic));
+    let files = "file = \"problems.jsonl\"\nheld_out_file = \"held_out.jsonl\"\n";
+    place.write("files.toml", recipe.replace(synthetic, files));
+    place.toehold("run files.toml --quiet --set train.steps=1 --set run.name=files").succeeded();
+}
