@@ -12,7 +12,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use toehold_policy::kernels::reference::{self, Heads, Moments, QueriesKeysValues};
 use toehold_policy::kernels::{self, Attention, Into, Matrix, OptimizerState, Outputs, PackedRows, Scratch, Trie};
-use toehold_policy::{AdamW, Dtype, ModelConfig, NamedTensor, Sharing, Weights};
+use toehold_policy::{AdamW, Biases, Dtype, Family, ModelConfig, NamedTensor, RopeScaling, Sharing, Weights};
 
 const EPSILON: f32 = 1e-6;
 const ROWS: [usize; 2] = [64, 1024];
@@ -290,6 +290,7 @@ fn cases() -> impl Iterator<Item = (Shape, usize)> {
 
 fn config(shape: Shape) -> ModelConfig {
     ModelConfig {
+        family: Family::Qwen3,
         vocab_size: shape.vocabulary,
         hidden_size: shape.width,
         intermediate_size: shape.feed,
@@ -299,8 +300,10 @@ fn config(shape: Shape) -> ModelConfig {
         head_dim: shape.head,
         max_position_embeddings: 2048,
         rope_theta: 1e4,
+        rope_scaling: RopeScaling::Default,
         rms_norm_eps: 1e-6,
         tie_word_embeddings: true,
+        biases: Biases::default(),
         initializer_range: 0.02,
         eos_token_id: Vec::new(),
         bos_token_id: None,

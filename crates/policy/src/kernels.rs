@@ -7,7 +7,7 @@
 pub use crate::host::attention::{Attention, Scratch};
 pub use crate::host::ceilings::{bytes_read_per_second, measure_bandwidth, measure_products, multiply_adds_per_second};
 pub use crate::host::kernels::{
-    LogSum, gate, log_sum, merge_softmax, norm_and_rotate, probabilities, rms_norm, shifted_exp,
+    LogSum, add_bias, gate, log_sum, merge_softmax, norm_and_rotate, probabilities, rms_norm, rotate, shifted_exp,
 };
 pub use crate::host::matrix::{Into, Matrix, PackedRows, add_outer};
 pub use crate::host::reference;
@@ -17,5 +17,5 @@ pub use crate::trie::Trie;
 
 /// The way back through the loops of the same names.
 pub mod slopes {
-    pub use crate::host::slopes::{gate, norm_and_rotate, rms_norm, tree_softmax};
+    pub use crate::host::slopes::{add_bias, gate, norm_and_rotate, rms_norm, rotate, tree_softmax};
 }

@@ -1,4 +1,4 @@
-//! A Qwen3-shaped policy: Hugging Face folders in and out, sampling with a K/V cache, learning.
+//! A policy of the Llama, Mistral and Qwen families: Hugging Face folders in and out, sampling with a K/V cache, learning.
 //!
 //! [`Policy`] implements rollout's `Sampler`, `Scorer` and `Learner`. It knows nothing of problems,
 //! rewards or objectives: what it is told is tokens, and one coefficient per completion token.
@@ -26,7 +26,7 @@ mod trie;
 mod weights;
 
 pub use checkpoint::{OpenPolicyError, ReadWeightsError, WriteWeightsError};
-pub use config::{ConfigError, ModelConfig, ShapeError};
+pub use config::{Biases, ConfigError, Family, ModelConfig, RopeScaling, ShapeError};
 pub use dtype::Dtype;
 pub use host::{Activations, SamplingStats};
 pub use learner::Implementation;

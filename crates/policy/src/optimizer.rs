@@ -53,8 +53,9 @@ pub struct OptimizerState {
 impl OptimizerState {
     /// No step made yet.
     pub fn new(weights: &Weights) -> OptimizerState {
-        let zeros = zeros_like(weights);
-        OptimizerState { steps: 0, first: zeros.clone(), second: zeros.clone(), mean: zeros.clone(), square: zeros }
+        // Fresh lists, not clones: zeros that nobody has written yet take no memory.
+        let zeros = || zeros_like(weights);
+        OptimizerState { steps: 0, first: zeros(), second: zeros(), mean: zeros(), square: zeros() }
     }
 
     /// Applies `gradient` to `weights`, in place and in one pass over memory.

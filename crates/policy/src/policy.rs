@@ -6,17 +6,17 @@ use std::sync::Arc;
 
 use toehold_rollout::{
     Completion, LearnError, Learner, PolicyVersion, SampleError, SampleRequest, Sampler, ScoreError, Scorer, StepStats,
-    TokenScores, Trace,
+    StopReason, TokenId, TokenScores, Trace,
 };
 
-use crate::checkpoint::{self, Note, OpenPolicyError, ReadWeightsError, WriteWeightsError};
+use crate::checkpoint::{self, Format, Layout, Note, OpenPolicyError, Piece, ReadWeightsError, WriteWeightsError};
 use crate::config::ShapeError;
 use crate::host::{self, Activations, Engine, SamplingPlan, Store, Trainer, Transposed};
 use crate::learner::{self, GradientSums, Implementation, Memory, Model};
 use crate::model::{self, Decoder};
 use crate::optimizer::{AdamW, OptimizerState, zeros_like};
 use crate::packing::{self, Packing};
-use crate::{Dtype, MemoryEstimate, ModelConfig, SamplingStats, Sharing, Weights};
+use crate::{Dtype, MemoryEstimate, ModelConfig, NamedTensor, SamplingStats, Sharing, Weights};
 
 /// How a policy computes; nothing here changes what its weights mean.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,7 +71,7 @@ impl Default for PolicyOptions {
     }
 }
 
-/// A Qwen3 decoder that is sampled from, scored with and trained.
+/// A decoder that is sampled from, scored with and trained.
 ///
 /// The sampler uses the weights of the last [`publish`](Learner::publish) (at first those it was made
 /// with); the scorer and the learner use the current ones.
@@ -79,6 +79,8 @@ impl Default for PolicyOptions {
 pub struct Policy {
     config: ModelConfig,
     options: PolicyOptions,
+    /// How its folder is written.
+    layout: Arc<Layout>,
     weights: Weights,
     optimizer: OptimizerState,
     gradient: GradientSums,
@@ -102,9 +104,16 @@ impl Policy {
     /// # Errors
     /// When a file is missing or broken, or the model is one that is not computed here.
     pub fn open(dir: &Path, options: PolicyOptions) -> Result<Policy, OpenPolicyError> {
-        let config = ModelConfig::read(&dir.join("config.json"))?;
-        let weights = checkpoint::read_folder(dir, &config)?;
-        Ok(Policy::from_weights(config, weights, options))
+        let (config, weights, layout) = checkpoint::open(dir)?;
+        Ok(Policy::from_weights(config, Arc::new(layout), weights, options))
+    }
+
+    /// The weights of a folder alone, without what sampling and learning need.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn read_weights(dir: &Path) -> Result<Weights, OpenPolicyError> {
+        Ok(checkpoint::open(dir)?.1)
     }
 
     /// A policy with random weights; the same seed gives the same bits.
@@ -113,29 +122,62 @@ impl Policy {
     /// When the config's numbers do not fit each other.
     pub fn random(config: &ModelConfig, seed: u64, options: PolicyOptions) -> Result<Policy, ShapeError> {
         config.check()?;
-        Ok(Policy::from_weights(config.clone(), Weights::random(config, seed), options))
+        let layout = Arc::new(Layout::of_model(config));
+        Ok(Policy::from_weights(config.clone(), layout, Weights::random(config, seed), options))
     }
 
-    /// Writes `config.json`, `generation_config.json` and `model.safetensors` with the current weights
-    /// into `dir`, which exists. The tokenizer's files are the caller's.
+    /// Writes the current weights and what belongs to them into `dir`, which exists.
+    ///
+    /// A policy that was opened is written as its folder was: the same names, number formats and files, and
+    /// config, tokenizer and template unchanged. Numbers are rounded to nearest where the folder has bf16 or
+    /// f16. A random policy gets `config.json`, `generation_config.json` and one file of f32; its tokenizer is
+    /// the caller's.
     ///
     /// # Errors
-    /// When a file cannot be written.
+    /// When a file cannot be written, or a format cannot hold a number.
     pub fn save_folder(&self, dir: &Path) -> Result<(), WriteWeightsError> {
-        checkpoint::write_whole(&dir.join("config.json"), self.config.to_json().as_bytes())?;
-        let generation = self.config.generation_json();
-        checkpoint::write_whole(&dir.join("generation_config.json"), generation.as_bytes())?;
-        let tensors = self.weights.tensors.iter();
-        checkpoint::write_file(
-            &dir.join("model.safetensors"),
-            tensors.map(|tensor| (tensor.name.clone(), &tensor.shape[..], &tensor.values[..])),
-            Note::Format,
-        )
+        checkpoint::write_folder(dir, &self.weights, &self.layout)
+    }
+
+    /// As [`save_folder`](Self::save_folder) into a folder that does not exist yet: it is written beside its
+    /// place and renamed into it, so that what has its name is complete.
+    ///
+    /// # Errors
+    /// When the folder is there already or cannot be written.
+    pub fn save_new_folder(&self, dir: &Path) -> Result<(), WriteWeightsError> {
+        let error = |reason: String| WriteWeightsError { path: dir.into(), reason };
+        if dir.exists() {
+            return Err(error("it is there already".into()));
+        }
+        let mut beside = dir.file_name().unwrap_or_default().to_owned();
+        beside.push(".unfinished");
+        let beside = dir.with_file_name(beside);
+        if beside.exists() {
+            std::fs::remove_dir_all(&beside).map_err(|source| error(source.to_string()))?;
+        }
+        std::fs::create_dir_all(&beside).map_err(|source| error(source.to_string()))?;
+        self.save_folder(&beside)?;
+        std::fs::rename(&beside, dir).map_err(|source| error(source.to_string()))
+    }
+
+    /// Logits of every position of one sequence by the current weights: `[tokens, vocabulary]`.
+    ///
+    /// All of them are there at once, so this is for comparing with other programs; see
+    /// [`Scorer::score`] for what training needs.
+    ///
+    /// # Errors
+    /// When the sequence is empty, too long, or has an unknown token.
+    pub fn logits(&mut self, tokens: &[TokenId]) -> Result<Vec<f32>, ScoreError> {
+        let completion = Completion { tokens: Vec::new(), behavior: Vec::new(), stop: StopReason::Length };
+        let sampled_by = self.version.clone();
+        let trace = Trace { prompt: tokens.to_vec(), prefix: Vec::new(), completion, sampled_by };
+        packing::check(&self.config, &[&trace])?;
+        Ok(host::logits(&self.engine(), tokens))
     }
 
     /// A second policy with the current weights and a fresh optimizer.
     pub fn fork(&self) -> Policy {
-        Policy::from_weights(self.config.clone(), self.weights.clone(), self.options.clone())
+        Policy::from_weights(self.config.clone(), self.layout.clone(), self.weights.clone(), self.options.clone())
     }
 
     /// The model's shape.
@@ -171,7 +213,7 @@ impl Policy {
         MemoryEstimate::new(&self.config, &self.options, self.weights.count(), (threads, rows), longest as u64)
     }
 
-    fn from_weights(config: ModelConfig, weights: Weights, options: PolicyOptions) -> Policy {
+    fn from_weights(config: ModelConfig, layout: Arc<Layout>, weights: Weights, options: PolicyOptions) -> Policy {
         let published = Arc::new(Engine::new(&config, &weights, options.dtype, options.thread_count(), None));
         Policy {
             optimizer: OptimizerState::new(&weights),
@@ -186,6 +228,7 @@ impl Policy {
             sampling: SamplingStats::default(),
             config,
             options,
+            layout,
             weights,
             published,
         }
@@ -290,35 +333,52 @@ impl Learner for Policy {
         Ok(self.version.clone())
     }
 
-    /// Writes the model folder and `optimizer.safetensors`. A gradient that was not applied yet is not
-    /// written.
+    /// Writes the model folder and `optimizer.safetensors`. Where the folder has bf16 or f16, the weights
+    /// stand in f32 beside the optimizer's state, too. A gradient that was not applied yet is not written.
     fn save(&self, dir: &Path) -> Result<(), LearnError> {
         let error = |error: WriteWeightsError| checkpoint_error(dir, &error);
         self.save_folder(dir).map_err(error)?;
-        let lists = state_names().into_iter().zip(state_lists(&self.optimizer));
-        let tensors = lists.flat_map(|(kind, lists)| {
-            let pairs = self.weights.tensors.iter().zip(lists);
-            pairs.map(move |(tensor, values)| (format!("{kind}.{}", tensor.name), &tensor.shape[..], &values[..]))
-        });
-        checkpoint::write_file(&dir.join("optimizer.safetensors"), tensors, Note::Steps(self.optimizer.steps))
-            .map_err(error)
+        let piece = |kind: &str, tensor: &'_ NamedTensor| format!("{kind}.{}", tensor.name);
+        let mut pieces = Vec::new();
+        for (kind, lists) in state_names().into_iter().zip(state_lists(&self.optimizer)) {
+            for (tensor, values) in self.weights.tensors.iter().zip(lists) {
+                let (name, shape) = (piece(kind, tensor), &tensor.shape[..]);
+                pieces.push(Piece::Numbers { name, format: Format::F32, shape, values });
+            }
+        }
+        if !self.layout.is_exact() {
+            for tensor in &self.weights.tensors {
+                let (name, shape, values) = (piece(MASTERS, tensor), &tensor.shape[..], &tensor.values[..]);
+                pieces.push(Piece::Numbers { name, format: Format::F32, shape, values });
+            }
+        }
+        // In the order of the names, as they have always been.
+        pieces.sort_by(|a, b| a.name().cmp(b.name()));
+        checkpoint::write_file(&dir.join(OPTIMIZER), pieces, Note::Steps(self.optimizer.steps)).map_err(error)
     }
 
     /// Publishes what it read; an accumulated gradient is discarded.
     fn restore(&mut self, dir: &Path) -> Result<(), LearnError> {
         let error = |error: ReadWeightsError| checkpoint_error(dir, &error);
-        let weights = checkpoint::read_folder(dir, &self.config).map_err(error)?;
+        let (mut weights, _) = checkpoint::read_folder(dir, &self.config).map_err(error)?;
+        let path = dir.join(OPTIMIZER);
+        let mut kinds = state_names().to_vec();
+        if checkpoint::has_tensors(&path, &format!("{MASTERS}.")).map_err(error)? {
+            kinds.push(MASTERS);
+        }
         let expected = Weights::expected(&self.config);
-        let named = state_names()
+        let named = kinds
             .into_iter()
             .flat_map(|kind| expected.iter().map(move |(name, shape)| (format!("{kind}.{name}"), shape.clone())));
-        let path = dir.join("optimizer.safetensors");
-        let (state, steps) = checkpoint::read_exactly(&path, named.collect()).map_err(error)?;
-        let mut lists = state.tensors.into_iter().map(|tensor| tensor.values);
+        let (lists, steps) = checkpoint::read_exactly(&path, named.collect()).map_err(error)?;
+        let mut lists = lists.into_iter();
         let [first, second, mean, square] =
             state_names().map(|_| lists.by_ref().take(expected.len()).collect::<Vec<_>>());
+        for (tensor, values) in weights.tensors.iter_mut().zip(lists) {
+            tensor.values = values;
+        }
         let options = std::mem::take(&mut self.options);
-        *self = Policy::from_weights(self.config.clone(), weights, options);
+        *self = Policy::from_weights(self.config.clone(), self.layout.clone(), weights, options);
         self.optimizer = OptimizerState { steps, first, second, mean, square };
         Ok(())
     }
@@ -328,6 +388,10 @@ impl Learner for Policy {
         self.weights.count()
     }
 }
+
+/// The optimizer's file, and what the weights in f32 are called in it.
+const OPTIMIZER: &str = "optimizer.safetensors";
+const MASTERS: &str = "weights";
 
 /// Names of the optimizer's four lists in its file.
 fn state_names() -> [&'static str; 4] {

@@ -8,7 +8,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use toehold_rollout::PolicyVersion;
 
-use crate::ModelConfig;
+use crate::{Biases, ModelConfig};
 
 /// One tensor of a checkpoint.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,28 +40,37 @@ impl Weights {
             expected.push(("lm_head.weight".to_owned(), vec![config.vocab_size, width]));
         }
         for layer in 0..config.num_hidden_layers {
-            let parts: [(&str, Vec<usize>); 11] = [
-                ("input_layernorm", vec![width]),
-                ("self_attn.q_proj", vec![config.query_width(), width]),
-                ("self_attn.k_proj", vec![config.key_value_width(), width]),
-                ("self_attn.v_proj", vec![config.key_value_width(), width]),
-                ("self_attn.o_proj", vec![width, config.query_width()]),
-                ("self_attn.q_norm", vec![config.head_dim]),
-                ("self_attn.k_norm", vec![config.head_dim]),
-                ("post_attention_layernorm", vec![width]),
-                ("mlp.gate_proj", vec![config.intermediate_size, width]),
-                ("mlp.up_proj", vec![config.intermediate_size, width]),
-                ("mlp.down_proj", vec![width, config.intermediate_size]),
+            let (query, key, feed) = (config.query_width(), config.key_value_width(), config.intermediate_size);
+            let Biases { query_key_value, output, feed_forward } = config.biases;
+            // Outputs, inputs, and whether a bias is added.
+            let matrices = [
+                ("self_attn.q_proj", query, width, query_key_value),
+                ("self_attn.k_proj", key, width, query_key_value),
+                ("self_attn.v_proj", key, width, query_key_value),
+                ("self_attn.o_proj", width, query, output),
+                ("mlp.gate_proj", feed, width, feed_forward),
+                ("mlp.up_proj", feed, width, feed_forward),
+                ("mlp.down_proj", width, feed, feed_forward),
             ];
-            for (part, shape) in parts {
-                expected.push((format!("model.layers.{layer}.{part}.weight"), shape));
+            for (part, outputs, inputs, bias) in matrices {
+                expected.push((format!("model.layers.{layer}.{part}.weight"), vec![outputs, inputs]));
+                if bias {
+                    expected.push((format!("model.layers.{layer}.{part}.bias"), vec![outputs]));
+                }
+            }
+            let mut norms = vec![("input_layernorm", width), ("post_attention_layernorm", width)];
+            if config.has_head_norms() {
+                norms.extend(["self_attn.q_norm", "self_attn.k_norm"].map(|norm| (norm, config.head_dim)));
+            }
+            for (norm, width) in norms {
+                expected.push((format!("model.layers.{layer}.{norm}.weight"), vec![width]));
             }
         }
         expected.sort();
         expected
     }
 
-    /// Random weights: norms 1, everything else normal with deviation `initializer_range`, the two
+    /// Random weights: norms 1, biases 0, everything else normal with deviation `initializer_range`, the two
     /// projections back into the residual stream smaller by `√(2 · layers)` so that its size at the
     /// start does not grow with depth. The same seed gives the same bits everywhere.
     pub fn random(config: &ModelConfig, seed: u64) -> Weights {
@@ -73,10 +82,13 @@ impl Weights {
             .into_iter()
             .map(|(name, shape)| {
                 let count = shape.iter().product();
-                let is_norm = shape.len() == 1;
                 let into_residual = name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight");
                 let deviation = config.initializer_range / if into_residual { depth } else { 1.0 };
-                let values = if is_norm { vec![1.0; count] } else { normal(&mut rng, count, deviation) };
+                let values = match shape.len() {
+                    1 if name.ends_with(".bias") => vec![0.0; count],
+                    1 => vec![1.0; count],
+                    _ => normal(&mut rng, count, deviation),
+                };
                 NamedTensor { name, shape, values }
             })
             .collect();
@@ -94,9 +106,12 @@ impl Weights {
 
     /// Where one tensor stands in the list; panics as [`values`](Self::values).
     pub(crate) fn position(&self, name: &str) -> usize {
-        self.tensors
-            .binary_search_by(|tensor| tensor.name.as_str().cmp(name))
-            .expect("every list of weights has exactly the model's names")
+        self.find(name).expect("every list of weights has exactly the model's names")
+    }
+
+    /// Where a tensor stands in the list that not every model has.
+    pub(crate) fn find(&self, name: &str) -> Option<usize> {
+        self.tensors.binary_search_by(|tensor| tensor.name.as_str().cmp(name)).ok()
     }
 
     /// Numbers in all tensors together; tied embeddings are one tensor.

@@ -1,8 +1,16 @@
 //! A decoder's weights as the host's loops want them, and the angles of its positions.
 
+use crate::host::kernels::{norm_and_rotate, rotate};
+use crate::host::linear::Linear;
 use crate::host::matrix::Matrix;
 use crate::threads::on_threads;
 use crate::{Dtype, ModelConfig, Weights};
+
+/// Matrices of a layer that are computed in one piece.
+pub(super) const QUERY_KEY_VALUE: [&str; 3] = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"];
+pub(super) const OUTPUT: [&str; 1] = ["self_attn.o_proj"];
+pub(super) const GATE_UP: [&str; 2] = ["mlp.gate_proj", "mlp.up_proj"];
+pub(super) const DOWN: [&str; 1] = ["mlp.down_proj"];
 
 /// A model's weights, packed for [`Matrix`].
 #[derive(Debug)]
@@ -16,7 +24,7 @@ pub(crate) struct Engine {
     pub(super) head: Matrix,
 }
 
-/// Cosines and sines of every position, `[position, head_dim / 2]`.
+/// Cosines and sines of every position, `[position, head_dim / 2]`; with YaRN times its factor.
 #[derive(Debug)]
 pub(crate) struct Angles {
     half: usize,
@@ -27,14 +35,20 @@ pub(crate) struct Angles {
 #[derive(Debug)]
 pub(super) struct Layer {
     pub(super) input_norm: Vec<f32>,
-    pub(super) query_key_value: Matrix,
-    /// With the scale of the scores in it.
-    pub(super) query_norm: Vec<f32>,
-    pub(super) key_norm: Vec<f32>,
-    pub(super) output: Matrix,
+    pub(super) query_key_value: Linear,
+    pub(super) head_norms: Option<HeadNorms>,
+    pub(super) output: Linear,
     pub(super) feed_norm: Vec<f32>,
-    pub(super) gate_up: Matrix,
-    pub(super) down: Matrix,
+    pub(super) gate_up: Linear,
+    pub(super) down: Linear,
+}
+
+/// Norms on each head of queries and of keys, in the families that have them.
+#[derive(Debug)]
+pub(super) struct HeadNorms {
+    /// With the scale of the scores in it.
+    pub(super) query: Vec<f32>,
+    pub(super) key: Vec<f32>,
 }
 
 impl Engine {
@@ -57,29 +71,31 @@ impl Engine {
         let layers =
             on_threads(layers, threads, layers_per_thread(config), |(layer, spare): (usize, Option<Layer>)| {
                 let part = |name: &str| weights.values(&format!("model.layers.{layer}.{name}.weight"));
-                let attention = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"].map(part);
                 let spare = spare.map(|spare| [spare.query_key_value, spare.output, spare.gate_up, spare.down]);
-                let mut spare = spare.into_iter().flatten();
+                let mut spare = spare.into_iter().flatten().map(|spare| spare.matrix);
                 // In the order in which they were taken out.
-                let mut matrix = |inputs: usize, parts: &[&[f32]]| pack(spare.next(), dtype, inputs, parts);
+                let mut linear =
+                    |inputs: usize, parts: &[&str]| Linear::new(spare.next(), dtype, inputs, weights, layer, parts);
                 // The scale of the scores is put into the queries' norm: one product less per score.
                 let scale = score_scale(config);
                 Layer {
                     input_norm: part("input_layernorm").to_vec(),
-                    query_key_value: matrix(width, &attention),
-                    query_norm: part("self_attn.q_norm").iter().map(|weight| weight * scale).collect(),
-                    key_norm: part("self_attn.k_norm").to_vec(),
-                    output: matrix(config.query_width(), &[part("self_attn.o_proj")]),
+                    query_key_value: linear(width, &QUERY_KEY_VALUE),
+                    head_norms: config.has_head_norms().then(|| HeadNorms {
+                        query: part("self_attn.q_norm").iter().map(|weight| weight * scale).collect(),
+                        key: part("self_attn.k_norm").to_vec(),
+                    }),
+                    output: linear(config.query_width(), &OUTPUT),
                     feed_norm: part("post_attention_layernorm").to_vec(),
-                    gate_up: matrix(width, &["mlp.gate_proj", "mlp.up_proj"].map(part)),
-                    down: matrix(config.intermediate_size, &[part("mlp.down_proj")]),
+                    gate_up: linear(width, &GATE_UP),
+                    down: linear(config.intermediate_size, &DOWN),
                 }
             });
         embedding.clear();
         embedding.extend_from_slice(weights.values("model.embed_tokens.weight"));
         let head = if config.tie_word_embeddings { &embedding } else { weights.values("lm_head.weight") };
         Engine {
-            head: pack(spare_head, dtype, width, &[head]),
+            head: Matrix::in_place_of(spare_head, &[head], |parts| Matrix::pack(dtype, width, parts)),
             norm: weights.values("model.norm.weight").to_vec(),
             config: config.clone(),
             dtype,
@@ -93,8 +109,28 @@ impl Engine {
     }
 }
 
-fn pack(spare: Option<Matrix>, dtype: Dtype, inputs: usize, parts: &[&[f32]]) -> Matrix {
-    Matrix::in_place_of(spare, parts, |parts| Matrix::pack(dtype, inputs, parts))
+impl Layer {
+    /// Norms, where there are norms on heads, and turns the queries and the keys of one row; `scale`, that
+    /// of the scores, goes into the queries.
+    pub(super) fn turn(
+        &self,
+        query: &mut [f32],
+        key: &mut [f32],
+        epsilon: f32,
+        scale: f32,
+        (cos, sin): (&[f32], &[f32]),
+    ) {
+        match &self.head_norms {
+            Some(norms) => {
+                norm_and_rotate(query, &norms.query, epsilon, cos, sin);
+                norm_and_rotate(key, &norms.key, epsilon, cos, sin);
+            }
+            None => {
+                rotate(query, scale, cos, sin);
+                rotate(key, 1.0, cos, sin);
+            }
+        }
+    }
 }
 
 /// Layers below which packing them on another thread costs more than it saves: a million numbers.
@@ -114,12 +150,10 @@ impl Angles {
     /// In `f32` up to the angle, as transformers computes them; at 10,000 positions the rounding of the
     /// angle is visible, and it is the checkpoint's own.
     pub(crate) fn new(config: &ModelConfig, positions: usize) -> Angles {
-        let half = config.head_dim / 2;
-        let frequencies: Vec<f32> =
-            (0..half).map(|pair| (1.0 / config.rope_theta.powf(pair as f64 / half as f64)) as f32).collect();
+        let (half, size, frequencies) = (config.head_dim / 2, config.rotary_size(), config.frequencies());
         let angles = (0..positions)
             .flat_map(|position| frequencies.iter().map(move |&frequency| f64::from(position as f32 * frequency)));
-        let (cos, sin) = angles.map(|angle| (angle.cos() as f32, angle.sin() as f32)).unzip();
+        let (cos, sin) = angles.map(|angle| (angle.cos() as f32 * size, angle.sin() as f32 * size)).unzip();
         Angles { half, cos, sin }
     }
 

@@ -28,6 +28,17 @@ pub fn norm_and_rotate(x: &mut [f32], weight: &[f32], epsilon: f32, cos: &[f32],
     arch().dispatch(NormAndRotate { x, weight, epsilon, cos, sin });
 }
 
+/// Turns the pairs of each head of `x: [heads, width]` by the angles of one position, and multiplies by
+/// `scale`.
+pub fn rotate(x: &mut [f32], scale: f32, cos: &[f32], sin: &[f32]) {
+    arch().dispatch(Rotate { x, scale, cos, sin });
+}
+
+/// Adds `bias` to every row of `y`.
+pub fn add_bias(bias: &[f32], y: &mut [f32]) {
+    arch().dispatch(AddBias { bias, y });
+}
+
 /// `y = silu(gate) · up` for rows `x: [rows, gate | up]`, each half as wide as a row of `y`.
 pub fn gate(x: &[f32], width: usize, y: &mut [f32]) {
     arch().dispatch(Gate { x, width, y });
@@ -81,6 +92,7 @@ pub(crate) fn arch() -> Arch {
 }
 
 /// Adds `values` to `sum`, number by number.
+#[inline(always)]
 pub(crate) fn add(sum: &mut [f32], values: &[f32]) {
     for (sum, value) in sum.iter_mut().zip(values) {
         *sum += value;
@@ -141,6 +153,46 @@ impl NullaryFnOnce for NormAndRotate<'_> {
                 *x1 = a.mul_add(cos, -(b * sin));
                 *x2 = b.mul_add(cos, a * sin);
             }
+        }
+    }
+}
+
+struct Rotate<'a> {
+    x: &'a mut [f32],
+    scale: f32,
+    cos: &'a [f32],
+    sin: &'a [f32],
+}
+
+impl NullaryFnOnce for Rotate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let half = self.cos.len();
+        for head in self.x.chunks_exact_mut(2 * half) {
+            let (first, second) = head.split_at_mut(half);
+            for (((x1, x2), &cos), &sin) in first.iter_mut().zip(second).zip(self.cos).zip(self.sin) {
+                let (a, b) = (*x1 * self.scale, *x2 * self.scale);
+                *x1 = a.mul_add(cos, -(b * sin));
+                *x2 = b.mul_add(cos, a * sin);
+            }
+        }
+    }
+}
+
+struct AddBias<'a> {
+    bias: &'a [f32],
+    y: &'a mut [f32],
+}
+
+impl NullaryFnOnce for AddBias<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        for y in self.y.chunks_exact_mut(self.bias.len()) {
+            add(y, self.bias);
         }
     }
 }

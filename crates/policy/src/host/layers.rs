@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::ModelConfig;
 use crate::host::attention::{Attention, Scratch};
-use crate::host::engine::{Angles, Engine};
-use crate::host::kernels::{gate, norm_and_rotate, rms_norm};
+use crate::host::engine::{Angles, Engine, score_scale};
+use crate::host::kernels::{gate, rms_norm};
 use crate::host::matrix::{Into, PackedRows};
 use crate::trie::Trie;
 
@@ -156,15 +156,13 @@ impl Passing {
 pub(super) fn turn(engine: &Engine, number: usize, tokens: Tokens<'_>, raw: &[f32], turned: &mut Vec<f32>) {
     let (config, layer) = (&engine.config, &engine.layers[number]);
     let (query_width, key_width) = (config.query_width(), config.key_value_width());
-    let epsilon = config.rms_norm_eps as f32;
+    let (epsilon, scale) = (config.rms_norm_eps as f32, score_scale(config));
     turned.clear();
     for (raw, position) in raw.chunks_exact(query_width + 2 * key_width).zip(tokens.trie.positions()) {
         let start = turned.len();
         turned.extend_from_slice(&raw[..query_width + key_width]);
         let (query, key) = turned[start..].split_at_mut(query_width);
-        let (cos, sin) = tokens.angles.at(position);
-        norm_and_rotate(query, &layer.query_norm, epsilon, cos, sin);
-        norm_and_rotate(key, &layer.key_norm, epsilon, cos, sin);
+        layer.turn(query, key, epsilon, scale, tokens.angles.at(position));
     }
 }
 

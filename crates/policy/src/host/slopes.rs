@@ -5,7 +5,7 @@
 
 use pulp::NullaryFnOnce;
 
-use crate::host::kernels::{arch, exp, inverse_root_mean_square, sum_of};
+use crate::host::kernels::{add, arch, exp, inverse_root_mean_square, sum_of};
 
 /// Back through `rms_norm`: adds to `d_x` and `d_weight`.
 pub fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32, d_y: &[f32], d_x: &mut [f32], d_weight: &mut [f32]) {
@@ -23,6 +23,16 @@ pub fn norm_and_rotate(
     d_weight: &mut [f32],
 ) {
     arch().dispatch(NormAndRotate { x, weight, epsilon, cos, sin, d, d_weight });
+}
+
+/// Back through `rotate`: overwrites the slopes `d` of what came out with those of what went in.
+pub fn rotate(scale: f32, (cos, sin): (&[f32], &[f32]), d: &mut [f32]) {
+    arch().dispatch(Rotate { scale, cos, sin, d });
+}
+
+/// Back through `add_bias`, for biases one behind the other: adds each column of `d_y` to its own.
+pub fn add_bias(d_y: &[f32], d_biases: &mut [&mut [f32]]) {
+    arch().dispatch(AddBias { d_y, d_biases });
 }
 
 /// Back through `gate`: `d_x` is laid out as `x`. Turns `d_y` into `y`, which was not kept.
@@ -131,6 +141,50 @@ impl NullaryFnOnce for NormAndRotate<'_> {
             for ((d, &x), (&weight, d_weight)) in d.iter_mut().zip(x).zip(weights) {
                 *d_weight += *d * x * scale;
                 *d = *d * weight * scale - x * pull;
+            }
+        }
+    }
+}
+
+struct Rotate<'a> {
+    scale: f32,
+    cos: &'a [f32],
+    sin: &'a [f32],
+    d: &'a mut [f32],
+}
+
+impl NullaryFnOnce for Rotate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let half = self.cos.len();
+        for head in self.d.chunks_exact_mut(2 * half) {
+            let (first, second) = head.split_at_mut(half);
+            for (((d1, d2), &cos), &sin) in first.iter_mut().zip(second).zip(self.cos).zip(self.sin) {
+                let (a, b) = (*d1 * self.scale, *d2 * self.scale);
+                (*d1, *d2) = (a * cos + b * sin, b * cos - a * sin);
+            }
+        }
+    }
+}
+
+struct AddBias<'a, 'b> {
+    d_y: &'a [f32],
+    d_biases: &'a mut [&'b mut [f32]],
+}
+
+impl NullaryFnOnce for AddBias<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let width: usize = self.d_biases.iter().map(|bias| bias.len()).sum();
+        for mut d_y in self.d_y.chunks_exact(width) {
+            for d_bias in self.d_biases.iter_mut() {
+                let (own, rest) = d_y.split_at(d_bias.len());
+                add(d_bias, own);
+                d_y = rest;
             }
         }
     }

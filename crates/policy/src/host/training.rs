@@ -6,9 +6,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::host::attention::Attention;
-use crate::host::engine::{Angles, Engine, layers_per_thread, score_scale};
+use crate::host::engine::{
+    Angles, DOWN, Engine, GATE_UP, HeadNorms, OUTPUT, QUERY_KEY_VALUE, layers_per_thread, score_scale,
+};
 use crate::host::kernels::{add, rms_norm};
 use crate::host::layers::{Activations, Leave, Tokens, Workspace, turn};
+use crate::host::linear;
 use crate::host::matrix::{Into, Matrix, add_outer};
 use crate::host::slopes;
 use crate::learner::GradientSums;
@@ -65,13 +68,13 @@ struct Places {
 #[derive(Debug)]
 struct LayerPlaces {
     input_norm: usize,
-    query_key_value: [usize; 3],
-    query_norm: usize,
-    key_norm: usize,
-    output: usize,
+    query_key_value: linear::Places<3>,
+    /// Of queries and of keys.
+    head_norms: Option<[usize; 2]>,
+    output: linear::Places<1>,
     feed_norm: usize,
-    gate_up: [usize; 2],
-    down: usize,
+    gate_up: linear::Places<2>,
+    down: linear::Places<1>,
 }
 
 impl Trainer {
@@ -87,8 +90,6 @@ impl Trainer {
         let (config, dtype) = (engine.config(), engine.dtype);
         let (width, names) =
             (config.hidden_size, |layer: usize, part: &str| format!("model.layers.{layer}.{part}.weight"));
-        let attention = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"];
-        let feed = ["mlp.gate_proj", "mlp.up_proj"];
         let layers = 0..config.num_hidden_layers;
         let (spare, spare_head) = spare.map(|spare| (spare.layers, spare.head)).unzip();
         let mut spare: Vec<Option<Reverse>> = spare.into_iter().flatten().map(Some).collect();
@@ -101,23 +102,22 @@ impl Trainer {
             // In the order in which they were taken out.
             let mut matrix = |outputs: usize, parts: &[&[f32]]| pack(spare.next(), dtype, outputs, parts);
             Reverse {
-                query_key_value: matrix(width, &attention.map(part)),
-                output: matrix(config.query_width(), &[part("self_attn.o_proj")]),
-                gate_up: matrix(width, &feed.map(part)),
-                down: matrix(config.intermediate_size, &[part("mlp.down_proj")]),
+                query_key_value: matrix(width, &QUERY_KEY_VALUE.map(part)),
+                output: matrix(config.query_width(), &OUTPUT.map(part)),
+                gate_up: matrix(width, &GATE_UP.map(part)),
+                down: matrix(config.intermediate_size, &DOWN.map(part)),
             }
         });
         let places = layers.map(|layer| {
             let place = |part: &str| weights.position(&names(layer, part));
             LayerPlaces {
                 input_norm: place("input_layernorm"),
-                query_key_value: attention.map(place),
-                query_norm: place("self_attn.q_norm"),
-                key_norm: place("self_attn.k_norm"),
-                output: place("self_attn.o_proj"),
+                query_key_value: linear::Places::new(weights, layer, QUERY_KEY_VALUE),
+                head_norms: config.has_head_norms().then(|| ["self_attn.q_norm", "self_attn.k_norm"].map(place)),
+                output: linear::Places::new(weights, layer, OUTPUT),
                 feed_norm: place("post_attention_layernorm"),
-                gate_up: feed.map(place),
-                down: place("mlp.down_proj"),
+                gate_up: linear::Places::new(weights, layer, GATE_UP),
+                down: linear::Places::new(weights, layer, DOWN),
             }
         });
         let embedding = weights.position("model.embed_tokens.weight");
@@ -210,17 +210,14 @@ impl Trainer {
 
             reverse.down.multiply(&back.residual, &mut passing.gated, Into::Replace, packed);
             slopes::gate(&kept.wide, feed, &mut passing.gated, &mut back.wide);
-            let d_down = &mut [sums[places.down].as_mut_slice()];
-            add_outer(dtype, &back.residual, &passing.gated, feed, d_down, packed);
+            places.down.add(dtype, &back.residual, &passing.gated, feed, sums, packed);
             rms_norm(&kept.middle, &layer.feed_norm, epsilon, &mut passing.normed);
-            let mut d_gate_up = parts(sums, places.gate_up);
-            add_outer(dtype, &back.wide, &passing.normed, width, &mut d_gate_up, packed);
+            places.gate_up.add(dtype, &back.wide, &passing.normed, width, sums, packed);
             reverse.gate_up.multiply(&back.wide, &mut back.normed, Into::Replace, packed);
             let d_norm = &mut sums[places.feed_norm];
             slopes::rms_norm(&kept.middle, &layer.feed_norm, epsilon, &back.normed, &mut back.residual, d_norm);
 
-            let d_output = &mut [sums[places.output].as_mut_slice()];
-            add_outer(dtype, &back.residual, &kept.attended, query_width, d_output, packed);
+            places.output.add(dtype, &back.residual, &kept.attended, query_width, sums, packed);
             reverse.output.multiply(&back.residual, &mut back.attended, Into::Replace, packed);
             turn(&self.engine, number, tokens, &kept.raw, &mut passing.turned);
             attention.backward(
@@ -233,23 +230,13 @@ impl Trainer {
                 &mut back.raw,
                 &mut passing.attention,
             );
-            let mut d_query_norm = vec![0.0; config.head_dim];
-            let rows = kept.raw.chunks_exact(outputs).zip(back.raw.chunks_exact_mut(outputs));
-            for ((raw, d_raw), position) in rows.zip(batch.trie.positions()) {
-                let (query, key) = raw[..query_width + key_width].split_at(query_width);
-                let (d_query, d_key) = d_raw[..query_width + key_width].split_at_mut(query_width);
-                let angles = angles.at(position);
-                slopes::norm_and_rotate(query, &layer.query_norm, epsilon, angles, d_query, &mut d_query_norm);
-                let d_norm = &mut sums[places.key_norm];
-                slopes::norm_and_rotate(key, &layer.key_norm, epsilon, angles, d_key, d_norm);
-            }
-            // The engine's norm of queries has the scale of the scores in it.
-            for (sum, d) in sums[places.query_norm].iter_mut().zip(d_query_norm) {
-                *sum += d * score_scale(config);
+            let turned = Turned { raw: &kept.raw, config, scale: score_scale(config), epsilon };
+            match (&layer.head_norms, places.head_norms) {
+                (Some(norms), Some(places)) => turned.back_with_norms(norms, tokens, &mut back.raw, places, sums),
+                _ => turned.back(tokens, &mut back.raw),
             }
             rms_norm(input, &layer.input_norm, epsilon, &mut passing.normed);
-            let mut d_query_key_value = parts(sums, places.query_key_value);
-            add_outer(dtype, &back.raw, &passing.normed, width, &mut d_query_key_value, packed);
+            places.query_key_value.add(dtype, &back.raw, &passing.normed, width, sums, packed);
             reverse.query_key_value.multiply(&back.raw, &mut back.normed, Into::Replace, packed);
             let d_norm = &mut sums[places.input_norm];
             slopes::rms_norm(input, &layer.input_norm, epsilon, &back.normed, &mut back.residual, d_norm);
@@ -259,6 +246,55 @@ impl Trainer {
             add(&mut embedding[token as usize * width..][..width], d);
         }
         workspace
+    }
+}
+
+/// Queries and keys on the way back through norms and rotation.
+struct Turned<'a> {
+    /// `[rows, queries | keys | values]` as projected.
+    raw: &'a [f32],
+    config: &'a ModelConfig,
+    scale: f32,
+    epsilon: f32,
+}
+
+impl Turned<'_> {
+    /// Makes slopes `d_raw` of what was turned those of what was projected.
+    fn back(&self, tokens: Tokens<'_>, d_raw: &mut [f32]) {
+        let (query_width, key_width) = (self.config.query_width(), self.config.key_value_width());
+        let rows = d_raw.chunks_exact_mut(query_width + 2 * key_width);
+        for (d_raw, position) in rows.zip(tokens.trie.positions()) {
+            let (d_query, rest) = d_raw.split_at_mut(query_width);
+            let angles = tokens.angles.at(position);
+            slopes::rotate(self.scale, angles, d_query);
+            slopes::rotate(1.0, angles, &mut rest[..key_width]);
+        }
+    }
+
+    /// As [`back`](Self::back), and adds the gradients of the norms at `places` of `sums`.
+    fn back_with_norms(
+        &self,
+        norms: &HeadNorms,
+        tokens: Tokens<'_>,
+        d_raw: &mut [f32],
+        [query_place, key_place]: [usize; 2],
+        sums: &mut GradientSums,
+    ) {
+        let (query_width, key_width) = (self.config.query_width(), self.config.key_value_width());
+        let outputs = query_width + 2 * key_width;
+        let mut d_query_norm = vec![0.0; self.config.head_dim];
+        let rows = self.raw.chunks_exact(outputs).zip(d_raw.chunks_exact_mut(outputs));
+        for ((raw, d_raw), position) in rows.zip(tokens.trie.positions()) {
+            let (query, key) = raw[..query_width + key_width].split_at(query_width);
+            let (d_query, d_key) = d_raw[..query_width + key_width].split_at_mut(query_width);
+            let angles = tokens.angles.at(position);
+            slopes::norm_and_rotate(query, &norms.query, self.epsilon, angles, d_query, &mut d_query_norm);
+            slopes::norm_and_rotate(key, &norms.key, self.epsilon, angles, d_key, &mut sums[key_place]);
+        }
+        // The engine's norm of queries has the scale of the scores in it.
+        for (sum, d) in sums[query_place].iter_mut().zip(d_query_norm) {
+            *sum += d * self.scale;
+        }
     }
 }
 
@@ -308,10 +344,4 @@ fn piece_size(vocabulary: usize) -> usize {
 fn pieces(outputs: usize, vocabulary: usize) -> impl Iterator<Item = Range<usize>> {
     let size = piece_size(vocabulary);
     (0..outputs).step_by(size).map(move |start| start..outputs.min(start + size))
-}
-
-/// Gradients that are computed in one piece.
-fn parts<const N: usize>(sums: &mut GradientSums, places: [usize; N]) -> [&mut [f32]; N] {
-    let parts = sums.get_disjoint_mut(places).expect("each tensor has a place of its own");
-    parts.map(Vec::as_mut_slice)
 }

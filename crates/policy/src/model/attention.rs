@@ -1,20 +1,21 @@
-//! Grouped-query attention with a norm on each head's queries and keys.
+//! Grouped-query attention, for some families with a norm on each head's queries and keys.
 
 use burn::tensor::{Device, Tensor, TensorData, activation};
 
 use crate::ModelConfig;
+use crate::model::linear::Linear;
 use crate::model::norm::RmsNorm;
 use crate::model::rotary::Rotary;
 
-/// One layer's attention; each matrix `[output, input]`.
+/// One layer's attention.
 #[derive(Clone, Debug)]
 pub(crate) struct Attention {
-    pub(crate) query: Tensor<2>,
-    pub(crate) key: Tensor<2>,
-    pub(crate) value: Tensor<2>,
-    pub(crate) output: Tensor<2>,
-    pub(crate) query_norm: RmsNorm,
-    pub(crate) key_norm: RmsNorm,
+    pub(crate) query: Linear,
+    pub(crate) key: Linear,
+    pub(crate) value: Linear,
+    pub(crate) output: Linear,
+    /// Of each head of queries and of keys.
+    pub(crate) head_norms: Option<(RmsNorm, RmsNorm)>,
 }
 
 /// What all layers share in one forward pass.
@@ -52,12 +53,12 @@ impl Attention {
         let (batch, length, dim) = (*batch, *length, config.head_dim);
         let (heads, groups, per_group) =
             (config.num_attention_heads, config.num_key_value_heads, config.heads_per_group());
-        let query = x.clone().matmul(self.query.clone().transpose());
-        let key = x.clone().matmul(self.key.clone().transpose());
-        let value = x.matmul(self.value.clone().transpose());
-
-        let query = self.query_norm.forward(query.reshape([batch * length * heads, dim]));
-        let key = self.key_norm.forward(key.reshape([batch * length * groups, dim]));
+        let (query, key, value) = (self.query.forward(x.clone()), self.key.forward(x.clone()), self.value.forward(x));
+        let mut query = query.reshape([batch * length * heads, dim]);
+        let mut key = key.reshape([batch * length * groups, dim]);
+        if let Some((of_queries, of_keys)) = &self.head_norms {
+            (query, key) = (of_queries.forward(query), of_keys.forward(key));
+        }
         let query = rotary.turn(query.reshape([batch, length, heads, dim])).swap_dims(1, 2);
         let key = rotary.turn(key.reshape([batch, length, groups, dim])).swap_dims(1, 2);
         let value = value.reshape([batch, length, groups, dim]).swap_dims(1, 2);
@@ -67,6 +68,6 @@ impl Attention {
         let scores = query.matmul(key.swap_dims(2, 3)) + mask.clone();
         let attended = activation::softmax(scores, 3).matmul(value);
         let attended = attended.reshape([batch, heads, length, dim]).swap_dims(1, 2);
-        attended.reshape([batch * length, heads * dim]).matmul(self.output.clone().transpose())
+        self.output.forward(attended.reshape([batch * length, heads * dim]))
     }
 }

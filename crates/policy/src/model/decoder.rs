@@ -5,6 +5,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use crate::learner::GradientSums;
 use crate::model::attention::{Attention, Positions};
 use crate::model::feed_forward::FeedForward;
+use crate::model::linear::Linear;
 use crate::model::norm::RmsNorm;
 use crate::packing::Batch;
 use crate::{ModelConfig, Weights};
@@ -49,21 +50,26 @@ impl Decoder {
         let layers = (0..config.num_hidden_layers)
             .map(|layer| {
                 let name = |part: &str| format!("model.layers.{layer}.{part}.weight");
+                let linear = |part: &str| Linear {
+                    weight: leaf(&name(part)),
+                    bias: weights.find(&format!("model.layers.{layer}.{part}.bias")).map(|place| leaves[place].clone()),
+                };
                 Layer {
                     input_norm: norm(&name("input_layernorm")),
                     attention: Attention {
-                        query: leaf(&name("self_attn.q_proj")),
-                        key: leaf(&name("self_attn.k_proj")),
-                        value: leaf(&name("self_attn.v_proj")),
-                        output: leaf(&name("self_attn.o_proj")),
-                        query_norm: norm(&name("self_attn.q_norm")),
-                        key_norm: norm(&name("self_attn.k_norm")),
+                        query: linear("self_attn.q_proj"),
+                        key: linear("self_attn.k_proj"),
+                        value: linear("self_attn.v_proj"),
+                        output: linear("self_attn.o_proj"),
+                        head_norms: config
+                            .has_head_norms()
+                            .then(|| (norm(&name("self_attn.q_norm")), norm(&name("self_attn.k_norm")))),
                     },
                     feed_norm: norm(&name("post_attention_layernorm")),
                     feed_forward: FeedForward {
-                        gate: leaf(&name("mlp.gate_proj")),
-                        up: leaf(&name("mlp.up_proj")),
-                        down: leaf(&name("mlp.down_proj")),
+                        gate: linear("mlp.gate_proj"),
+                        up: linear("mlp.up_proj"),
+                        down: linear("mlp.down_proj"),
                     },
                 }
             })

@@ -2,19 +2,20 @@
 
 use burn::tensor::{Tensor, activation};
 
-/// `down(silu(gate(x)) · up(x))`; each matrix `[output, input]`.
+use crate::model::linear::Linear;
+
+/// `down(silu(gate(x)) · up(x))`
 #[derive(Clone, Debug)]
 pub(crate) struct FeedForward {
-    pub(crate) gate: Tensor<2>,
-    pub(crate) up: Tensor<2>,
-    pub(crate) down: Tensor<2>,
+    pub(crate) gate: Linear,
+    pub(crate) up: Linear,
+    pub(crate) down: Linear,
 }
 
 impl FeedForward {
     /// `x: [rows, width]`
     pub(crate) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let gate = x.clone().matmul(self.gate.clone().transpose());
-        let up = x.matmul(self.up.clone().transpose());
-        (activation::silu(gate) * up).matmul(self.down.clone().transpose())
+        let gate = self.gate.forward(x.clone());
+        self.down.forward(activation::silu(gate) * self.up.forward(x))
     }
 }

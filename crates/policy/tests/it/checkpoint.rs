@@ -115,9 +115,7 @@ fn a_broken_folder_is_told_what_is_wrong_with_it() {
     );
     check(
         |dir, _| std::fs::remove_file(weights(dir)).unwrap(),
-        expect![[r#"
-        DIR has neither model.safetensors nor model.safetensors.index.json
-        hint: a folder with pytorch_model.bin must be saved as safetensors first"#]],
+        expect!["DIR has neither model.safetensors nor model.safetensors.index.json"],
     );
     check(
         |dir, _| {
@@ -125,14 +123,14 @@ fn a_broken_folder_is_told_what_is_wrong_with_it() {
             std::fs::write(weights(dir), &bytes[..bytes.len() - 100]).unwrap();
         },
         expect![[r#"
-            DIR/model.safetensors has 30716 bytes and is not a whole safetensors file: incomplete metadata, file not fully covered
+            DIR/model.safetensors has 30716 bytes and is not a whole safetensors file: its header describes 30816 bytes
             hint: it may have been cut off while it was written or fetched"#]],
     );
     check(
         |dir, _| std::fs::write(weights(dir), "").unwrap(),
         expect![[r#"
-        DIR/model.safetensors has 0 bytes and is not a whole safetensors file: header too small
-        hint: it may have been cut off while it was written or fetched"#]],
+            DIR/model.safetensors has 0 bytes and is not a whole safetensors file: it is too short for a header
+            hint: it may have been cut off while it was written or fetched"#]],
     );
     check(
         |dir, tensors| write(&weights(dir), tensors.into_iter().skip(2)),
@@ -183,18 +181,260 @@ fn a_broken_folder_is_told_what_is_wrong_with_it() {
     };
     check(
         index("{}"),
-        expect!["DIR/model.safetensors.index.json is not an index of safetensors files: it has no object `weight_map`"],
+        expect![
+            "DIR/model.safetensors.index.json is not an index of the files beside it: it has no object `weight_map`"
+        ],
     );
     check(
         index(r#"{"weight_map": {"a": "../elsewhere.safetensors"}}"#),
         expect![[
-            r#"DIR/model.safetensors.index.json is not an index of safetensors files: the file of `a` is "../elsewhere.safetensors""#
+            r#"DIR/model.safetensors.index.json is not an index of the files beside it: the file of `a` is "../elsewhere.safetensors""#
         ]],
     );
     check(
         index(r#"{"weight_map": {"a": "model-1.safetensors"}}"#),
         expect!["cannot read DIR/model-1.safetensors: No such file or directory (os error 2)"],
     );
+}
+
+#[test]
+fn weights_that_are_no_numbers_are_refused() {
+    for (bits, name) in [(f32::NAN, "a number"), (f32::INFINITY, "infinity"), (f32::NEG_INFINITY, "minus infinity")] {
+        let dir = tempfile::tempdir().unwrap();
+        let policy = random(&small(true), 1);
+        policy.save_folder(dir.path()).unwrap();
+        let mut tensors = stored(policy.weights());
+        tensors[3].2[40..44].copy_from_slice(&bits.to_le_bytes());
+        write(&dir.path().join("model.safetensors"), tensors.into_iter());
+        let error = Policy::open(dir.path(), options(1)).unwrap_err().to_string();
+        let expected = format!("number 10 of `model.layers.0.mlp.gate_proj.weight` is {bits}, expected a finite one");
+        assert!(error.ends_with(&expected), "{name}: {error}");
+    }
+}
+
+#[test]
+fn a_pickle_is_refused_with_the_way_to_convert_it() {
+    let weights = |dir: &Path| dir.join("model.safetensors");
+    check(
+        |dir, _| std::fs::rename(weights(dir), dir.join("pytorch_model.bin")).unwrap(),
+        expect![[r#"
+        DIR has its weights only as pytorch_model.bin, a pickle, which can run any program when it is read
+        hint: where you trust it, convert it: python -c 'import transformers as t; t.AutoModelForCausalLM.from_pretrained("DIR", dtype="auto").save_pretrained("NEW")'"#]],
+    );
+    check(
+        |dir, _| {
+            std::fs::remove_file(weights(dir)).unwrap();
+            for name in ["pytorch_model-00002-of-00002.bin", "pytorch_model-00001-of-00002.bin", "optimizer.pt"] {
+                std::fs::write(dir.join(name), "").unwrap();
+            }
+        },
+        expect![[r#"
+            DIR has its weights only as pytorch_model-00001-of-00002.bin, a pickle, which can run any program when it is read
+            hint: where you trust it, convert it: python -c 'import transformers as t; t.AutoModelForCausalLM.from_pretrained("DIR", dtype="auto").save_pretrained("NEW")'"#]],
+    );
+}
+
+/// Copies a folder of several files, damages it, and compares the complaint.
+#[track_caller]
+fn check_shards(damage: impl Fn(&Path), expected: Expect) {
+    let dir = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(crate::data("qwen3-llama3")).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
+    }
+    damage(dir.path());
+    let error = Policy::open(dir.path(), options(1)).unwrap_err().to_string();
+    expected.assert_eq(&error.replace(dir.path().to_str().unwrap(), "DIR"));
+}
+
+#[test]
+fn a_wrong_index_is_told_what_is_wrong_with_it() {
+    const INDEX: &str = "model.safetensors.index.json";
+    const FIRST: &str = "model-00001-of-00003.safetensors";
+    let edit = |from: &'static str, to: &'static str| {
+        move |dir: &Path| {
+            let text = std::fs::read_to_string(dir.join(INDEX)).unwrap();
+            assert!(text.contains(from), "{text}");
+            std::fs::write(dir.join(INDEX), text.replacen(from, to, 1)).unwrap();
+        }
+    };
+    let norm = "\"model.norm.weight\": \"model-00003-of-00003.safetensors\"";
+    check_shards(
+        edit(norm, "\"model.norm.weight\": \"model-00001-of-00003.safetensors\""),
+        expect![
+            "DIR/model.safetensors.index.json is not an index of the files beside it: `model.norm.weight` is in model-00003-of-00003.safetensors, not in model-00001-of-00003.safetensors"
+        ],
+    );
+    check_shards(
+        edit("model.norm.weight", "model.norm.weights"),
+        expect![
+            "DIR/model.safetensors.index.json is not an index of the files beside it: it does not know `model.norm.weight` in model-00003-of-00003.safetensors"
+        ],
+    );
+    check_shards(
+        edit(
+            norm,
+            "\"more\": \"model-00001-of-00003.safetensors\", \"model.norm.weight\": \"model-00003-of-00003.safetensors\"",
+        ),
+        expect![
+            "DIR/model.safetensors.index.json is not an index of the files beside it: `more` is not in model-00001-of-00003.safetensors"
+        ],
+    );
+    check_shards(
+        edit(norm, "\"model.norm.weight\": \"model-00004-of-00003.safetensors\""),
+        expect!["cannot read DIR/model-00004-of-00003.safetensors: No such file or directory (os error 2)"],
+    );
+    check_shards(
+        edit(norm, "\"model.norm.weight\": \"/etc/passwd\""),
+        expect![[
+            r#"DIR/model.safetensors.index.json is not an index of the files beside it: the file of `model.norm.weight` is "/etc/passwd""#
+        ]],
+    );
+    check_shards(
+        edit(norm, "\"model.norm.weight\": 3"),
+        expect![
+            "DIR/model.safetensors.index.json is not an index of the files beside it: the file of `model.norm.weight` is no name"
+        ],
+    );
+    check_shards(
+        edit("{", "["),
+        expect![
+            "DIR/model.safetensors.index.json is not an index of the files beside it: expected `,` or `]` at line 2 column 13"
+        ],
+    );
+    check_shards(
+        |dir| std::fs::remove_file(dir.join(FIRST)).unwrap(),
+        expect!["cannot read DIR/model-00001-of-00003.safetensors: No such file or directory (os error 2)"],
+    );
+    check_shards(
+        |dir| {
+            std::fs::copy(dir.join("model-00002-of-00003.safetensors"), dir.join(FIRST)).unwrap();
+        },
+        expect![
+            "DIR/model.safetensors.index.json is not an index of the files beside it: `model.layers.0.input_layernorm.weight` is in model-00001-of-00003.safetensors, not in model-00002-of-00003.safetensors"
+        ],
+    );
+    check_shards(
+        |dir| {
+            let bytes = std::fs::read(dir.join(FIRST)).unwrap();
+            std::fs::write(dir.join(FIRST), &bytes[..bytes.len() - 1]).unwrap();
+        },
+        expect![[r#"
+            DIR/model-00001-of-00003.safetensors has 24311 bytes and is not a whole safetensors file: its header describes 24312 bytes
+            hint: it may have been cut off while it was written or fetched"#]],
+    );
+}
+
+#[test]
+fn a_config_that_contradicts_the_weights_is_refused() {
+    let edit = |from: &'static str, to: &'static str| {
+        move |dir: &Path| {
+            let text = std::fs::read_to_string(dir.join("config.json")).unwrap();
+            assert!(text.contains(from), "{text}");
+            std::fs::write(dir.join("config.json"), text.replace(from, to)).unwrap();
+        }
+    };
+    check_shards(
+        edit("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3"),
+        expect![
+            "DIR/model.safetensors.index.json lacks 11 of 35 tensors, the first is `model.layers.2.input_layernorm.weight`"
+        ],
+    );
+    check_shards(
+        edit("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1"),
+        expect![
+            "DIR/model.safetensors.index.json has 11 tensors that the config does not ask for, the first is `model.layers.1.input_layernorm.weight`"
+        ],
+    );
+    check_shards(
+        edit("\"vocab_size\": 63", "\"vocab_size\": 64"),
+        expect![
+            "DIR/model-00001-of-00003.safetensors: `model.embed_tokens.weight` has shape [63, 32], expected [64, 32] by the config"
+        ],
+    );
+    check_shards(
+        edit("\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false"),
+        expect!["DIR/model.safetensors.index.json lacks 1 of 25 tensors, the first is `lm_head.weight`"],
+    );
+    check_shards(
+        edit("\"attention_bias\": false", "\"attention_bias\": true"),
+        expect![
+            "DIR/model.safetensors.index.json lacks 8 of 32 tensors, the first is `model.layers.0.self_attn.k_proj.bias`"
+        ],
+    );
+    check_shards(
+        edit("\"model_type\": \"qwen3\"", "\"model_type\": \"llama\""),
+        expect![
+            "DIR/model.safetensors.index.json has 4 tensors that the config does not ask for, the first is `model.layers.0.self_attn.k_norm.weight`"
+        ],
+    );
+    check_shards(
+        edit("\"model_type\": \"qwen3\"", "\"model_type\": \"qwen2\""),
+        expect![
+            "DIR/model.safetensors.index.json lacks 6 of 26 tensors, the first is `model.layers.0.self_attn.k_proj.bias`"
+        ],
+    );
+    check_shards(
+        edit("\"head_dim\": 20", "\"head_dim\": 18"),
+        expect![
+            "DIR/model-00001-of-00003.safetensors: `model.layers.0.self_attn.k_norm.weight` has shape [20], expected [18] by the config"
+        ],
+    );
+}
+
+/// Headers of strangers: any byte changed, any length. None may panic, take more memory than the file has
+/// bytes, or be read as something else than it says.
+#[test]
+fn no_header_panics() {
+    let dir = tempfile::tempdir().unwrap();
+    let policy = random(&small(true), 1);
+    policy.save_folder(dir.path()).unwrap();
+    let path = dir.path().join("model.safetensors");
+    let whole = std::fs::read(&path).unwrap();
+    let header = 8 + u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
+    let mut read = 0;
+    for round in 0..600u64 {
+        let mut bytes = whole.clone();
+        for number in crate::numbers(1 + (round % 3) as usize, round) {
+            let at = (number >> 8) as usize % header;
+            bytes[at] = if round % 2 == 0 { number as u8 } else { b"0123456789[]{},:\"F"[number as usize % 18] };
+        }
+        if round % 7 == 0 {
+            bytes.truncate((round * 37) as usize % bytes.len());
+        }
+        std::fs::write(&path, bytes).unwrap();
+        read += u64::from(Policy::read_weights(dir.path()).is_ok());
+    }
+    assert!(read < 60, "{read} of 600 damaged files were read");
+    for length in [0, 1, u64::MAX, 1 << 40, whole.len() as u64, whole.len() as u64 - 8] {
+        let mut bytes = whole.clone();
+        bytes[..8].copy_from_slice(&length.to_le_bytes());
+        std::fs::write(&path, bytes).unwrap();
+        Policy::read_weights(dir.path()).unwrap_err();
+    }
+}
+
+/// Some writers store the tied matrix twice, and old ones the rotary frequencies: both are written again.
+#[test]
+fn what_is_not_needed_is_carried() {
+    let dir = tempfile::tempdir().unwrap();
+    let policy = random(&small(true), 1);
+    policy.save_folder(dir.path()).unwrap();
+    let mut tensors = stored(policy.weights());
+    tensors.push(("lm_head.weight".to_owned(), tensors[0].1.clone(), tensors[0].2.clone()));
+    tensors.push(("model.layers.0.self_attn.rotary_emb.inv_freq".to_owned(), vec![3], vec![7; 12]));
+    write(&dir.path().join("model.safetensors"), tensors.into_iter());
+    let read = Policy::open(dir.path(), options(1)).unwrap();
+    assert_eq!(read.weights(), policy.weights());
+    let target = tempfile::tempdir().unwrap();
+    read.save_folder(target.path()).unwrap();
+    let content = |dir: &Path| std::fs::read(dir.join("model.safetensors")).unwrap();
+    let (found, expected) = (content(target.path()), content(dir.path()));
+    let (found, expected) = (SafeTensors::deserialize(&found).unwrap(), SafeTensors::deserialize(&expected).unwrap());
+    assert_eq!(found.len(), expected.len());
+    for (name, view) in expected.iter() {
+        assert_eq!(found.tensor(name).unwrap().data(), view.data(), "{name}");
+    }
 }
 
 #[test]

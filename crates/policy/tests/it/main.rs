@@ -3,8 +3,10 @@
 
 mod checkpoint;
 mod config;
+mod families;
 mod learning;
 mod sampling;
+mod saving;
 mod sharing;
 mod transformers;
 
@@ -17,6 +19,19 @@ use toehold_rollout::{Completion, PolicyVersion, SampleRequest, Sampler, Samplin
 /// A folder that `fixtures/make_qwen3.py` made.
 fn fixture(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fixtures").join(name)
+}
+
+/// A folder that `interop/transformers/fixtures.py` made.
+fn data(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+}
+
+/// All of them.
+fn all_data() -> Vec<String> {
+    let entries = std::fs::read_dir(data("")).unwrap();
+    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
 }
 
 fn options(threads: usize) -> PolicyOptions {

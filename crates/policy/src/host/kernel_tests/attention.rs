@@ -3,10 +3,10 @@
 use toehold_rollout::TokenId;
 
 use super::*;
-use crate::ModelConfig;
 use crate::host::attention::{Attention, Scratch};
 use crate::host::reference::{self, Heads, QueriesKeysValues};
 use crate::trie::{Sharing, Trie};
+use crate::{Biases, Family, ModelConfig, RopeScaling};
 
 /// Of the largest number of each list.
 const BOUND: f64 = 5e-6;
@@ -138,6 +138,7 @@ fn widths(heads: Heads) -> (usize, usize, usize) {
 
 fn config(heads: Heads) -> ModelConfig {
     ModelConfig {
+        family: Family::Qwen3,
         vocab_size: 8,
         hidden_size: 8,
         intermediate_size: 8,
@@ -147,8 +148,10 @@ fn config(heads: Heads) -> ModelConfig {
         head_dim: heads.dim,
         max_position_embeddings: 8192,
         rope_theta: 1e4,
+        rope_scaling: RopeScaling::Default,
         rms_norm_eps: 1e-6,
         tie_word_embeddings: true,
+        biases: Biases::default(),
         initializer_range: 0.02,
         eos_token_id: Vec::new(),
         bos_token_id: None,

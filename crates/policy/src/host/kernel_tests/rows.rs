@@ -116,6 +116,60 @@ fn turned_norms_equal_their_reference_there_and_back() {
 }
 
 #[track_caller]
+fn check_rotate(heads: usize, half: usize, scale: f32) {
+    let width = 2 * half;
+    let mut draws = Draws((heads * 2000 + half) as u64);
+    let (x, d_y) = (draws.numbers(heads * width, 3.0), draws.numbers(heads * width, 1.0));
+    let (sin, cos): (Vec<f32>, Vec<f32>) = draws.numbers(half, 9.0).into_iter().map(f32::sin_cos).unzip();
+    let found = on_every_machine(|| {
+        let (mut y, mut d) = (x.clone(), d_y.clone());
+        kernels::rotate(&mut y, scale, &cos, &sin);
+        slopes::rotate(scale, (&cos, &sin), &mut d);
+        vec![y, d]
+    });
+    let what = format!("{heads} heads of {width}");
+    let (cos64, sin64, backwards) =
+        (wide(&cos), wide(&sin), sin.iter().map(|sin| -f64::from(*sin)).collect::<Vec<_>>());
+    let times = |values: Vec<f64>| values.into_iter().map(|value| value * f64::from(scale)).collect::<Vec<_>>();
+    near(&format!("{what}: y"), &wide(&found[0]), &times(reference::rotate(&wide(&x), &cos64, &sin64)), BOUND);
+    // The transpose of a turn is the turn back.
+    let d = times(reference::rotate(&wide(&d_y), &cos64, &backwards));
+    near(&format!("{what}: d"), &wide(&found[1]), &d, BOUND);
+}
+
+#[test]
+fn turns_equal_their_reference_there_and_back() {
+    for (heads, half) in [(1, 1), (1, 3), (3, 2), (5, 7), (8, 16), (4, 33), (16, 64)] {
+        check_rotate(heads, half, 1.0);
+        check_rotate(heads, half, 0.3);
+    }
+}
+
+#[test]
+fn biases_are_added_to_every_row_and_their_slopes_are_sums_of_columns() {
+    for (rows, widths) in [(1, vec![1]), (3, vec![2, 5]), (7, vec![17, 3, 33]), (40, vec![64])] {
+        let width: usize = widths.iter().sum();
+        let mut draws = Draws((rows * 1000 + width) as u64);
+        let (bias, y, d_y) =
+            (draws.numbers(width, 1.0), draws.numbers(rows * width, 1.0), draws.numbers(rows * width, 1.0));
+        let before: Vec<Vec<f32>> = widths.iter().map(|&width| draws.numbers(width, 1.0)).collect();
+        let found = on_every_machine(|| {
+            let (mut y, mut d) = (y.clone(), before.clone());
+            kernels::add_bias(&bias, &mut y);
+            slopes::add_bias(&d_y, &mut d.iter_mut().map(Vec::as_mut_slice).collect::<Vec<_>>());
+            vec![y, d.concat()]
+        });
+        let (mut sums, mut moved) = (wide(&before.concat()), wide(&y));
+        for row in 0..rows {
+            add(&mut sums, &d_y[row * width..][..width]);
+            add(&mut moved[row * width..][..width], &bias);
+        }
+        near(&format!("{rows} rows of {width}: y"), &wide(&found[0]), &moved, BOUND);
+        near(&format!("{rows} rows of {width}: d"), &wide(&found[1]), &sums, BOUND);
+    }
+}
+
+#[track_caller]
 fn check_gate(rows: usize, width: usize, size: f32) {
     let mut draws = Draws((rows * 1000 + width) as u64);
     let (x, d_y) = (draws.numbers(rows * 2 * width, size), draws.numbers(rows * width, 1.0));

@@ -5,8 +5,8 @@
 //! both may be in one pass. What a row gets depends on its own sequence alone, see
 //! [`crate::host::kernels`] and [`super::cascade`].
 
-use crate::host::engine::{Angles, Engine};
-use crate::host::kernels::{gate, norm_and_rotate, rms_norm};
+use crate::host::engine::{Angles, Engine, score_scale};
+use crate::host::kernels::{gate, rms_norm};
 use crate::host::matrix::{Into, PackedRows};
 use crate::host::sampling::blocks::Chain;
 use crate::host::sampling::cascade::{Attend, Run, Seen, runs};
@@ -54,7 +54,7 @@ impl Engine {
     ) {
         let config = &self.config;
         let (width, epsilon) = (config.hidden_size, config.rms_norm_eps as f32);
-        let query_width = config.query_width();
+        let (query_width, scale) = (config.query_width(), score_scale(config));
         let Scratch { packed, residual, normed, wide, gated, attended, seen, runs: levels, hidden } = scratch;
         residual.clear();
         for row in rows {
@@ -72,9 +72,7 @@ impl Engine {
             for (row, wide) in rows.iter().zip(projected.chunks_exact_mut(outputs)) {
                 let (query, rest) = wide.split_at_mut(query_width);
                 let (key, value) = rest.split_at_mut(config.key_value_width());
-                let (cos, sin) = angles.at(row.position);
-                norm_and_rotate(query, &layer.query_norm, epsilon, cos, sin);
-                norm_and_rotate(key, &layer.key_norm, epsilon, cos, sin);
+                layer.turn(query, key, epsilon, scale, angles.at(row.position));
                 chains[row.chain].write(number, row.position, key, value);
             }
             if number + 1 == self.layers.len() && picks.len() < rows.len() {

@@ -1,18 +1,37 @@
 //! The shape of a policy, as `config.json` of a Hugging Face folder gives it.
 //!
-//! Everything that would make the same weights compute something else (another model type, a scaled
-//! rotary embedding, a sliding window, biases, quantised weights) is refused by name: a policy that is
-//! nearly the one that was asked for is worse than none.
+//! Everything that would make the same weights compute something else (another model type, a sliding
+//! window, experts, an unknown rotary embedding, quantised weights) is refused by name, before a weight is
+//! read: a policy that is nearly the one that was asked for is worse than none.
 
+mod family;
+mod file;
+mod rotary;
+
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// The shape of a Qwen3 decoder; the names are those of `config.json`.
+use self::family::{Bias, Window};
+pub use self::family::{Biases, Family};
+use self::file::{File, shortened};
+pub use self::rotary::RopeScaling;
+
+/// Bytes of a `config.json` at most: real ones have a few thousand.
+const LARGEST: u64 = 4 << 20;
+
+/// Layers at most: a stranger's number must not fill the memory with names.
+const MOST_LAYERS: usize = 4096;
+
+/// The shape of a decoder; the names are those of `config.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
+    /// What sets it apart from other decoders.
+    #[serde(default)]
+    pub family: Family,
     /// Tokens in the vocabulary.
     pub vocab_size: usize,
     /// Width of the residual stream.
@@ -33,12 +52,18 @@ pub struct ModelConfig {
     /// Base of the rotary frequencies.
     #[serde(default = "default_theta")]
     pub rope_theta: f64,
+    /// What was done to these frequencies for longer contexts.
+    #[serde(default)]
+    pub rope_scaling: RopeScaling,
     /// Added to the mean square before its root is taken.
     #[serde(default = "default_epsilon")]
     pub rms_norm_eps: f64,
     /// Whether the output projection is the embedding itself.
     #[serde(default)]
     pub tie_word_embeddings: bool,
+    /// Where biases are added; what the family allows.
+    #[serde(default)]
+    pub biases: Biases,
     /// Standard deviation of random weights.
     #[serde(default = "default_range")]
     pub initializer_range: f64,
@@ -97,6 +122,18 @@ pub enum ConfigError {
         /// What would be.
         supported: &'static str,
     },
+    /// The rotary embedding is described by a key that is not known for its type.
+    #[error("{path}: `{key}` has `{inner}`: {found}, which is not supported for its \"rope_type\"")]
+    Rope {
+        /// The file.
+        path: PathBuf,
+        /// The object.
+        key: &'static str,
+        /// The key in it.
+        inner: String,
+        /// What is there.
+        found: String,
+    },
     /// The numbers do not fit each other.
     #[error(transparent)]
     Shape(#[from] ShapeError),
@@ -115,7 +152,7 @@ pub struct ShapeError {
 }
 
 impl ModelConfig {
-    /// A model of this shape with tied embeddings, heads of `width / heads`, 4,096 positions and the
+    /// A Qwen3 model of this shape with tied embeddings, heads of `width / heads`, 4,096 positions and the
     /// usual constants; change the fields for anything else.
     pub fn new(
         vocabulary: usize,
@@ -126,6 +163,7 @@ impl ModelConfig {
         feed_forward: usize,
     ) -> ModelConfig {
         ModelConfig {
+            family: Family::Qwen3,
             vocab_size: vocabulary,
             hidden_size: width,
             intermediate_size: feed_forward,
@@ -135,8 +173,10 @@ impl ModelConfig {
             head_dim: width / heads.max(1),
             max_position_embeddings: default_positions(),
             rope_theta: default_theta(),
+            rope_scaling: RopeScaling::Default,
             rms_norm_eps: default_epsilon(),
             tie_word_embeddings: true,
+            biases: Biases::default(),
             initializer_range: default_range(),
             eos_token_id: Vec::new(),
             bos_token_id: None,
@@ -149,8 +189,7 @@ impl ModelConfig {
     /// # Errors
     /// When it cannot be read, lacks a number, or describes a model that this crate does not compute.
     pub fn read(path: &Path) -> Result<ModelConfig, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
-        ModelConfig::parse(&text, path)
+        ModelConfig::parse(&read_text(path)?, path)
     }
 
     /// Reads the text of a `config.json`; `path` is for the error.
@@ -161,29 +200,9 @@ impl ModelConfig {
         let not_json = |reason: String| ConfigError::NotJson { path: path.into(), reason };
         let value: Value = serde_json::from_str(text).map_err(|error| not_json(error.to_string()))?;
         if !value.is_object() {
-            return Err(not_json(format!("it is {value}")));
+            return Err(not_json(format!("it is {}", shortened(&value))));
         }
-        let file = File { path, value: &value };
-        file.refuse_unsupported()?;
-        let heads = file.count("num_attention_heads")?;
-        let hidden = file.count("hidden_size")?;
-        let config = ModelConfig {
-            vocab_size: file.count("vocab_size")?,
-            hidden_size: hidden,
-            intermediate_size: file.count("intermediate_size")?,
-            num_hidden_layers: file.count("num_hidden_layers")?,
-            num_attention_heads: heads,
-            num_key_value_heads: file.count_or("num_key_value_heads", heads)?,
-            head_dim: file.count_or("head_dim", hidden / heads.max(1))?,
-            max_position_embeddings: file.count("max_position_embeddings")?,
-            rope_theta: file.rope_theta()?,
-            rms_norm_eps: file.float("rms_norm_eps", default_epsilon())?,
-            tie_word_embeddings: file.flag("tie_word_embeddings")?,
-            initializer_range: file.float("initializer_range", default_range())?,
-            eos_token_id: file.tokens("eos_token_id")?,
-            bos_token_id: file.tokens("bos_token_id")?.first().copied(),
-            pad_token_id: file.tokens("pad_token_id")?.first().copied(),
-        };
+        let config = File { path, value: &value }.config()?;
         config.check()?;
         Ok(config)
     }
@@ -208,6 +227,10 @@ impl ModelConfig {
                 return Err(ShapeError { key, found: "0".into(), expected: "at least 1".into() });
             }
         }
+        if self.num_hidden_layers > MOST_LAYERS {
+            let (found, expected) = (self.num_hidden_layers.to_string(), format!("at most {MOST_LAYERS}"));
+            return Err(ShapeError { key: "num_hidden_layers", found, expected });
+        }
         if !self.num_attention_heads.is_multiple_of(self.num_key_value_heads) {
             let expected = format!("a multiple of `num_key_value_heads` = {}", self.num_key_value_heads);
             return Err(ShapeError {
@@ -225,17 +248,47 @@ impl ModelConfig {
                 return Err(ShapeError { key, found: found.to_string(), expected: "above 0".into() });
             }
         }
-        Ok(())
+        let differences = self.family.differences();
+        for (key, bias, is_there) in differences.biases(self.biases) {
+            if (bias == Bias::Always && !is_there) || (bias == Bias::Never && is_there) {
+                let expected = format!("{} for {}", !is_there, differences.model_type);
+                return Err(ShapeError { key, found: is_there.to_string(), expected });
+            }
+        }
+        // Where one key of the file speaks of both, they cannot differ.
+        let both = differences.query_key_value_bias == differences.output_bias;
+        if both && self.biases.query_key_value != self.biases.output {
+            let expected = format!("{}, as `query_key_value`", self.biases.query_key_value);
+            return Err(ShapeError { key: "output", found: self.biases.output.to_string(), expected });
+        }
+        // Sizes of matrices must be numbers, too.
+        let sides = [
+            ("vocab_size", self.vocab_size.checked_mul(self.hidden_size)),
+            ("intermediate_size", self.intermediate_size.checked_mul(self.hidden_size)),
+            (
+                "num_attention_heads",
+                self.num_attention_heads
+                    .checked_mul(self.head_dim)
+                    .and_then(|width| width.checked_mul(self.hidden_size)),
+            ),
+        ];
+        for (key, size) in sides {
+            if size.is_none_or(|size| size > isize::MAX as usize / 64) {
+                let expected = "a matrix that fits into memory".into();
+                return Err(ShapeError { key, found: "too large".into(), expected });
+            }
+        }
+        self.rope_scaling.check(self.rope_theta)
     }
 
     /// The text of a `config.json` that transformers and vLLM read.
     pub fn to_json(&self) -> String {
         // transformers 5 reads `rope_parameters` and `dtype`, earlier versions and other programs the
         // older keys: both are written, with the same content.
-        let value = json!({
-            "architectures": ["Qwen3ForCausalLM"],
-            "model_type": "qwen3",
-            "attention_bias": false,
+        let differences = self.family.differences();
+        let mut value = json!({
+            "architectures": [differences.architecture],
+            "model_type": differences.model_type,
             "attention_dropout": 0.0,
             "hidden_act": "silu",
             "vocab_size": self.vocab_size,
@@ -247,18 +300,30 @@ impl ModelConfig {
             "head_dim": self.head_dim,
             "max_position_embeddings": self.max_position_embeddings,
             "rope_theta": self.rope_theta,
-            "rope_parameters": { "rope_type": "default", "rope_theta": self.rope_theta },
+            "rope_parameters": self.rope_scaling.to_json(self.rope_theta),
             "rms_norm_eps": self.rms_norm_eps,
             "tie_word_embeddings": self.tie_word_embeddings,
             "initializer_range": self.initializer_range,
-            "use_sliding_window": false,
-            "sliding_window": null,
             "dtype": "float32",
             "torch_dtype": "float32",
             "eos_token_id": self.end_tokens(),
             "bos_token_id": self.bos_token_id,
             "pad_token_id": self.pad_token_id,
         });
+        for (_, bias, is_there) in differences.biases(self.biases) {
+            if let Bias::Told(key) = bias {
+                value[key] = json!(is_there);
+            }
+        }
+        if differences.window == Window::Switch {
+            value["use_sliding_window"] = json!(false);
+        }
+        if differences.window != Window::Never {
+            value["sliding_window"] = Value::Null;
+        }
+        if self.rope_scaling != RopeScaling::Default {
+            value["rope_scaling"] = self.rope_scaling.to_json(self.rope_theta);
+        }
         format!("{value:#}\n")
     }
 
@@ -272,6 +337,11 @@ impl ModelConfig {
             "pad_token_id": self.pad_token_id,
         });
         format!("{value:#}\n")
+    }
+
+    /// Whether each head of queries and of keys is normed before it is turned.
+    pub(crate) fn has_head_norms(&self) -> bool {
+        self.family.differences().head_norms
     }
 
     /// Query heads that share one key and value head.
@@ -299,95 +369,17 @@ impl ModelConfig {
     }
 }
 
-/// A parsed file with its name, so that every complaint can say where.
-struct File<'a> {
-    path: &'a Path,
-    value: &'a Value,
-}
-
-impl File<'_> {
-    fn get(&self, key: &str) -> Option<&Value> {
-        self.value.get(key).filter(|value| !value.is_null())
+/// The text of a `config.json`, which must not be larger than any real one.
+pub(crate) fn read_text(path: &Path) -> Result<String, ConfigError> {
+    let read = |source| ConfigError::Read { path: path.into(), source };
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(read)?;
+    file.take(LARGEST + 1).read_to_string(&mut text).map_err(read)?;
+    if text.len() as u64 > LARGEST {
+        let reason = format!("it is larger than {LARGEST} bytes");
+        return Err(ConfigError::NotJson { path: path.into(), reason });
     }
-
-    fn wrong(&self, key: &'static str, expected: &'static str) -> ConfigError {
-        let found = self.get(key).map_or("missing".into(), Value::to_string);
-        ConfigError::Key { path: self.path.into(), key, found, expected }
-    }
-
-    fn unsupported(&self, key: &'static str, supported: &'static str) -> ConfigError {
-        let found = self.get(key).map_or("missing".into(), Value::to_string);
-        ConfigError::Unsupported { path: self.path.into(), key, found, supported }
-    }
-
-    fn count(&self, key: &'static str) -> Result<usize, ConfigError> {
-        self.get(key)
-            .and_then(Value::as_u64)
-            .and_then(|count| usize::try_from(count).ok())
-            .ok_or_else(|| self.wrong(key, "a count"))
-    }
-
-    fn count_or(&self, key: &'static str, absent: usize) -> Result<usize, ConfigError> {
-        if self.get(key).is_none() { Ok(absent) } else { self.count(key) }
-    }
-
-    fn float(&self, key: &'static str, absent: f64) -> Result<f64, ConfigError> {
-        self.get(key).map_or(Ok(absent), |value| value.as_f64().ok_or_else(|| self.wrong(key, "a number")))
-    }
-
-    fn flag(&self, key: &'static str) -> Result<bool, ConfigError> {
-        self.get(key).map_or(Ok(false), |value| value.as_bool().ok_or_else(|| self.wrong(key, "true or false")))
-    }
-
-    /// None, one token or a list of them.
-    fn tokens(&self, key: &'static str) -> Result<Vec<u32>, ConfigError> {
-        let Some(value) = self.get(key) else { return Ok(Vec::new()) };
-        let one = |value: &Value| value.as_u64().and_then(|token| u32::try_from(token).ok());
-        let tokens = match value {
-            Value::Array(values) => values.iter().map(one).collect(),
-            value => one(value).map(|token| vec![token]),
-        };
-        tokens.ok_or_else(|| self.wrong(key, "a token or a list of tokens"))
-    }
-
-    fn rope_theta(&self) -> Result<f64, ConfigError> {
-        match self.get("rope_parameters").and_then(|rope| rope.get("rope_theta")) {
-            Some(theta) => theta.as_f64().ok_or_else(|| self.wrong("rope_parameters", "to hold a number `rope_theta`")),
-            None => self.float("rope_theta", default_theta()),
-        }
-    }
-
-    fn refuse_unsupported(&self) -> Result<(), ConfigError> {
-        if self.get("model_type").and_then(Value::as_str) != Some("qwen3") {
-            return Err(self.unsupported("model_type", "\"qwen3\""));
-        }
-        if self.get("hidden_act").is_some_and(|act| act != "silu") {
-            return Err(self.unsupported("hidden_act", "\"silu\""));
-        }
-        if self.flag("attention_bias")? {
-            return Err(self.unsupported("attention_bias", "false"));
-        }
-        if self.flag("use_sliding_window")? {
-            return Err(self.unsupported("use_sliding_window", "false"));
-        }
-        let full = |layers: &Value| {
-            layers.as_array().is_some_and(|layers| layers.iter().all(|layer| layer == "full_attention"))
-        };
-        if self.get("layer_types").is_some_and(|layers| !full(layers)) {
-            return Err(self.unsupported("layer_types", "\"full_attention\" in every layer"));
-        }
-        for key in ["rope_scaling", "rope_parameters"] {
-            let Some(rope) = self.get(key) else { continue };
-            let kind = rope.get("rope_type").or_else(|| rope.get("type"));
-            if kind.is_some_and(|kind| kind != "default") || rope.get("factor").is_some() {
-                return Err(self.unsupported(key, "the plain rotary embedding (\"rope_type\": \"default\")"));
-            }
-        }
-        if self.get("quantization_config").is_some() {
-            return Err(self.unsupported("quantization_config", "a folder without it"));
-        }
-        Ok(())
-    }
+    Ok(text)
 }
 
 fn default_positions() -> usize {

@@ -1,0 +1,252 @@
+//! Weights in and out of Hugging Face folders.
+//!
+//! A folder has one `model.safetensors`, or several files and `model.safetensors.index.json`; numbers are
+//! stored as f32, bf16 or f16. A name or shape that the config does not ask for is an error and not a
+//! warning: nothing would tell later that a part of the model was random. All headers are read and compared
+//! with the config before the first number is.
+//!
+//! [`Layout`] remembers how a folder kept its tensors, so that it is written as it was read. Every file is
+//! written under another name and renamed, and what is broken is refused before anything is written.
+
+mod errors;
+mod file;
+mod layout;
+mod numbers;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+pub use self::errors::{OpenPolicyError, ReadWeightsError, WriteWeightsError};
+use self::file::{File, Listed, Scan};
+pub(crate) use self::file::{Note, Piece, write_file, write_whole};
+pub(crate) use self::layout::Layout;
+use self::layout::{Source, Stored, StoredFile};
+pub(crate) use self::numbers::Format;
+use crate::ModelConfig;
+use crate::weights::{NamedTensor, Weights};
+
+const HEAD: &str = "lm_head.weight";
+const EMBEDDING: &str = "model.embed_tokens.weight";
+
+/// Reads a folder: its config, its weights, how they are stored, and the files beside them.
+///
+/// # Errors
+/// See [`OpenPolicyError`].
+pub(crate) fn open(dir: &Path) -> Result<(ModelConfig, Weights, Layout), OpenPolicyError> {
+    let path = dir.join("config.json");
+    let text = crate::config::read_text(&path)?;
+    let config = ModelConfig::parse(&text, &path)?;
+    let (weights, layout) = read_folder(dir, &config)?;
+    Ok((config, weights, layout.with_files_of(dir, text)?))
+}
+
+/// Reads the weights of a folder, all tensors that `config` asks for and no other.
+///
+/// # Errors
+/// See [`ReadWeightsError`].
+pub(crate) fn read_folder(dir: &Path, config: &ModelConfig) -> Result<(Weights, Layout), ReadWeightsError> {
+    let (named, index, files) = layout::files(dir)?;
+    let files: Vec<File> = files.into_iter().map(|name| File::open(dir.join(name))).collect::<Result<_, _>>()?;
+    if let Some(index) = &index {
+        index.check(&files)?;
+    }
+    let expected: BTreeMap<String, Vec<usize>> = Weights::expected(config).into_iter().collect();
+    compare(&files, &expected, config, &named)?;
+
+    let (mut wanted, mut stored) = (Vec::new(), Vec::new());
+    for file in &files {
+        let mut entries = Vec::new();
+        for listed in &file.tensors {
+            let Listed { name, format, shape, .. } = listed;
+            let source = if expected.contains_key(name) {
+                wanted.push((file, listed));
+                Source::Weight(name.clone())
+            } else if name == HEAD {
+                // Compared with the embedding when that is there.
+                Source::Weight(EMBEDDING.to_owned())
+            } else {
+                Source::Carried(Scan::at(file, listed)?.bytes(listed)?)
+            };
+            entries.push(Stored { name: name.clone(), format: *format, shape: shape.clone(), source });
+        }
+        stored.push(StoredFile { name: file.name(), tensors: entries });
+    }
+    let weights = Weights { tensors: read_all(&wanted)? };
+    if config.tie_word_embeddings {
+        check_tied(&files, &weights, &named)?;
+    }
+    Ok((weights, Layout::new(stored, index.map(|index| index.text))))
+}
+
+/// Reads one safetensors file that holds exactly the tensors `expected`, in that order, and the count
+/// of steps in its [`Note`].
+///
+/// # Errors
+/// See [`ReadWeightsError`].
+pub(crate) fn read_exactly(
+    path: &Path,
+    expected: Vec<(String, Vec<usize>)>,
+) -> Result<(Vec<Vec<f32>>, u64), ReadWeightsError> {
+    let file = File::open(path.to_path_buf())?;
+    let shapes = expected.iter().cloned().collect();
+    check_names(std::slice::from_ref(&file), &shapes, path, |_| false)?;
+    let places: BTreeMap<&str, usize> = expected.iter().enumerate().map(|(i, (name, _))| (name.as_str(), i)).collect();
+    let mut lists = vec![Vec::new(); expected.len()];
+    let mut scan = file.scan()?;
+    for listed in &file.tensors {
+        lists[places[listed.name.as_str()]] = scan.values(listed)?;
+    }
+    let reason = "its header does not say how many steps were made".to_owned();
+    let steps = file.steps.ok_or_else(|| file.broken(reason))?;
+    Ok((lists, steps))
+}
+
+/// Whether a safetensors file has a tensor whose name begins so.
+///
+/// # Errors
+/// See [`ReadWeightsError`].
+pub(crate) fn has_tensors(path: &Path, beginning: &str) -> Result<bool, ReadWeightsError> {
+    Ok(File::open(path.to_path_buf())?.tensors.iter().any(|listed| listed.name.starts_with(beginning)))
+}
+
+/// Writes `weights` into `dir` in the layout's names, formats and files, and the files beside them.
+///
+/// # Errors
+/// When a file cannot be written, or a format cannot hold a number.
+pub(crate) fn write_folder(dir: &Path, weights: &Weights, layout: &Layout) -> Result<(), WriteWeightsError> {
+    for file in layout.files() {
+        let pieces = file.tensors.iter().map(|stored| match &stored.source {
+            Source::Weight(name) => Piece::Numbers {
+                name: stored.name.clone(),
+                format: stored.format,
+                shape: &stored.shape,
+                values: weights.values(name),
+            },
+            Source::Carried(bytes) => {
+                Piece::Bytes { name: stored.name.clone(), format: stored.format, shape: &stored.shape, bytes }
+            }
+        });
+        write_file(&dir.join(&file.name), pieces.collect(), Note::Format)?;
+    }
+    for (name, bytes) in layout.beside() {
+        write_whole(&dir.join(name), bytes)?;
+    }
+    Ok(())
+}
+
+/// Reads tensors, sorted by name; while one thread waits for the disk another one converts.
+fn read_all(wanted: &[(&File, &Listed)]) -> Result<Vec<NamedTensor>, ReadWeightsError> {
+    const READERS: usize = 4;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(READERS);
+    let (next, read) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(wanted.len())));
+    std::thread::scope(|scope| {
+        for _ in 0..threads.min(wanted.len()) {
+            scope.spawn(|| {
+                while let Some((file, listed)) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let values = Scan::at(file, listed).and_then(|mut scan| scan.values(listed));
+                    read.lock().unwrap_or_else(PoisonError::into_inner).push((*listed, values));
+                }
+            });
+        }
+    });
+    let mut read = read.into_inner().unwrap_or_else(PoisonError::into_inner);
+    // The order of the threads must not be seen, not even in which complaint is made.
+    read.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+    let tensor = |(listed, values): (&Listed, Result<_, _>)| {
+        Ok(NamedTensor { name: listed.name.clone(), shape: listed.shape.clone(), values: values? })
+    };
+    read.into_iter().map(tensor).collect()
+}
+
+/// Complains about every difference between the headers and the config.
+fn compare(
+    files: &[File],
+    expected: &BTreeMap<String, Vec<usize>>,
+    config: &ModelConfig,
+    named: &Path,
+) -> Result<(), ReadWeightsError> {
+    // Some writers store the tied matrix twice, and old ones the rotary frequencies.
+    let tied = config.tie_word_embeddings;
+    let may_be = |name: &str| (tied && name == HEAD) || name.ends_with(".rotary_emb.inv_freq");
+    check_names(files, expected, named, may_be)?;
+    let head = files.iter().flat_map(|file| file.tensors.iter().map(move |listed| (file, listed)));
+    let head =
+        head.filter(|(_, listed)| tied && listed.name == HEAD).find(|(_, head)| head.shape != expected[EMBEDDING]);
+    match head {
+        Some((file, head)) => Err(ReadWeightsError::Shape {
+            path: file.path.clone(),
+            name: HEAD.into(),
+            found: head.shape.clone(),
+            expected: expected[EMBEDDING].clone(),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// That the files together have exactly the tensors `expected`, in formats that are read.
+fn check_names(
+    files: &[File],
+    expected: &BTreeMap<String, Vec<usize>>,
+    named: &Path,
+    may_be: impl Fn(&str) -> bool,
+) -> Result<(), ReadWeightsError> {
+    let mut found: BTreeMap<&str, &File> = BTreeMap::new();
+    for file in files {
+        for listed in &file.tensors {
+            if let Some(other) = found.insert(&listed.name, file) {
+                let reason = format!("`{}` is in {}, too", listed.name, other.name());
+                return Err(file.broken(reason));
+            }
+        }
+    }
+    let missing: Vec<&String> = expected.keys().filter(|name| !found.contains_key(name.as_str())).collect();
+    if let Some(first) = missing.first() {
+        let (name, count, expected) = (first.to_string(), missing.len(), expected.len());
+        return Err(ReadWeightsError::Missing { path: named.into(), name, count, expected });
+    }
+    for file in files {
+        for listed in &file.tensors {
+            let Some(shape) = expected.get(&listed.name) else { continue };
+            if listed.shape != *shape {
+                let (found, expected) = (listed.shape.clone(), shape.clone());
+                let (path, name) = (file.path.clone(), listed.name.clone());
+                return Err(ReadWeightsError::Shape { path, name, found, expected });
+            }
+            if let Format::Other(found) = listed.format {
+                let (path, name) = (file.path.clone(), listed.name.clone());
+                return Err(ReadWeightsError::Format { path, name, found: found.to_string() });
+            }
+        }
+    }
+    let unexpected: Vec<&&str> = found.keys().filter(|name| !expected.contains_key(**name) && !may_be(name)).collect();
+    if let Some(first) = unexpected.first() {
+        let (name, count) = (first.to_string(), unexpected.len());
+        return Err(ReadWeightsError::Unexpected { path: named.into(), name, count });
+    }
+    Ok(())
+}
+
+/// A head that is stored although it is tied must be the embedding, to the bit.
+fn check_tied(files: &[File], weights: &Weights, named: &Path) -> Result<(), ReadWeightsError> {
+    for file in files {
+        let Some(head) = file.tensors.iter().find(|listed| listed.name == HEAD) else { continue };
+        if let Format::Other(found) = head.format {
+            let (path, name) = (file.path.clone(), HEAD.to_owned());
+            return Err(ReadWeightsError::Format { path, name, found: found.to_string() });
+        }
+        let mut embedding = weights.values(EMBEDDING);
+        let mut equal = true;
+        let mut compare = |values: &[f32]| {
+            let (own, rest) = embedding.split_at(values.len());
+            equal &= own == values;
+            embedding = rest;
+        };
+        Scan::at(file, head)?.pieces(head, &mut compare)?;
+        if !equal {
+            return Err(ReadWeightsError::NotTied { path: named.into() });
+        }
+    }
+    Ok(())
+}
