@@ -4,15 +4,23 @@
 //! interpreter, no clock is read, nothing is random. Work is linear in the text's length and its
 //! recursion is bounded, whatever a policy wrote; no input panics.
 //!
+//! Two modules are of another kind, since they start processes and wait for them: [`program`] runs a
+//! program against tests in a sandbox, and [`command`] asks a program of the user's own.
+//!
 //! The modules, in reading order: [`Verifier`] names a rule; `answer` finds where a text states its
-//! answer; `number` is exact arithmetic; `chain` and `countdown` read the project's own problems.
+//! answer; `number` is exact arithmetic; `chain` and `countdown` read the project's own problems;
+//! [`pattern`] and [`tolerance`] are verifiers with a setting.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
 mod answer;
 mod chain;
+pub mod command;
 mod countdown;
 mod number;
+pub mod pattern;
+pub mod program;
+pub mod tolerance;
 mod verifier;
 
 pub use verifier::{Outcome, ReferenceError, UnknownVerifier, VERSION, Verdict, Verifier, answer_begins};
