@@ -31,6 +31,7 @@ pub use dtype::Dtype;
 pub use host::{Activations, SamplingStats};
 pub use learner::Implementation;
 pub use memory::MemoryEstimate;
+pub use model::{NoDeviceError, check_graph_device};
 pub use optimizer::AdamW;
 pub use policy::{Policy, PolicyOptions};
 pub use trie::Sharing;

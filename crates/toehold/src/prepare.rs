@@ -168,6 +168,9 @@ pub fn folder_of(plan: &Plan) -> PathBuf {
 /// # Errors
 /// What is wrong with the model folder.
 fn open_policy(plan: &Plan) -> Result<Policy> {
+    if plan.policy.learner == recipe::LearnerKind::Graph {
+        toehold_policy::check_graph_device()?;
+    }
     Ok(Policy::open(&plan.policy.model, policy_options(plan))?)
 }
 

@@ -15,6 +15,36 @@ pub(crate) use decoder::Decoder;
 
 use burn::tensor::Device;
 
+/// There is no device for the graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this build computes the graph on a GPU by way of Vulkan, and no device with a Vulkan driver was found\n\
+     hint: learn on the processor, with policy.learner = \"host\", or install the GPU's Vulkan driver"
+)]
+pub struct NoDeviceError;
+
+/// Whether [`Implementation::Graph`](crate::Implementation) can compute here; on the processor it always
+/// can.
+///
+/// # Errors
+/// With the feature `vulkan`, where no device with a driver is found.
+pub fn check_graph_device() -> Result<(), NoDeviceError> {
+    #[cfg(feature = "vulkan")]
+    {
+        use std::future::Future as _;
+        use std::task::{Context, Poll, Waker};
+
+        // burn panics where there is none, so it is looked for before. The future is done when it is made:
+        // only browsers make it wait.
+        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+        let found = std::pin::pin!(instance.enumerate_adapters(wgpu::Backends::VULKAN));
+        if !matches!(found.poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(found) if !found.is_empty()) {
+            return Err(NoDeviceError);
+        }
+    }
+    Ok(())
+}
+
 /// Where the graph is computed: on the GPU that was built in, or on the host.
 pub(crate) fn device() -> Device {
     #[cfg(feature = "vulkan")]
