@@ -200,7 +200,7 @@ pub enum ReadProblemsError {
         found: String,
     },
     /// A verifier that does not exist.
-    #[error("{}:{line}: unknown verifier `{name}`, expected one of answer, exact, number, chain, countdown{}", path.display(), hint(nearest))]
+    #[error("{}:{line}: unknown verifier `{name}`, expected one of answer, exact, number, chain, countdown, math, math_boxed{}", path.display(), hint(nearest))]
     UnknownVerifier {
         /// The file.
         path: PathBuf,

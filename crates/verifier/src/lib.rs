@@ -10,6 +10,7 @@
 //! The modules, in reading order: [`Verifier`] names a rule; `answer` finds where a text states its
 //! answer; `number` is exact arithmetic; `chain` and `countdown` read the project's own problems;
 //! [`pattern`] and [`tolerance`] are verifiers with a setting.
+//! [`math`] reads and compares mathematics.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
@@ -17,6 +18,7 @@ mod answer;
 mod chain;
 pub mod command;
 mod countdown;
+pub mod math;
 mod number;
 pub mod pattern;
 pub mod program;

@@ -9,8 +9,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::math::{Finding, Form, Gold, Input, Options};
 use crate::number::Rational;
-use crate::{answer, chain, countdown};
+use crate::{answer, chain, countdown, math};
 
 /// The version of all rules, stored beside each verdict. It grows when any text's verdict changes.
 pub const VERSION: &str = "1";
@@ -33,12 +34,25 @@ pub enum Verifier {
     /// `answer EXPRESSION`: it has the reference's value and uses its numbers (`24 from 3 5 8 8`),
     /// each at most once.
     Countdown,
+    /// The answer is found by box, tag, phrase or place and compared as mathematics; see
+    /// [`crate::math`]. For evaluation.
+    Math,
+    /// As `math`, but only a `\boxed{…}` states an answer. For training: a number that is merely
+    /// mentioned earns nothing.
+    MathBoxed,
 }
 
 impl Verifier {
     /// Every rule, in the order of documentation.
-    pub const ALL: [Verifier; 5] =
-        [Verifier::Answer, Verifier::Exact, Verifier::Number, Verifier::Chain, Verifier::Countdown];
+    pub const ALL: [Verifier; 7] = [
+        Verifier::Answer,
+        Verifier::Exact,
+        Verifier::Number,
+        Verifier::Chain,
+        Verifier::Countdown,
+        Verifier::Math,
+        Verifier::MathBoxed,
+    ];
 
     /// The name in problem files.
     pub fn as_str(self) -> &'static str {
@@ -48,6 +62,8 @@ impl Verifier {
             Verifier::Number => "number",
             Verifier::Chain => "chain",
             Verifier::Countdown => "countdown",
+            Verifier::Math => "math",
+            Verifier::MathBoxed => "math_boxed",
         }
     }
 
@@ -70,6 +86,10 @@ impl Verifier {
             },
             Verifier::Chain => chain::read_reference(reference).map(drop).map_err(unreadable),
             Verifier::Countdown => countdown::read_reference(reference).map(drop).map_err(unreadable),
+            Verifier::Math | Verifier::MathBoxed => {
+                let options = Options::default();
+                Gold::read(reference, Form::Bare, &options).map(drop).map_err(|error| unreadable(error.to_string()))
+            }
         }
     }
 
@@ -77,7 +97,9 @@ impl Verifier {
     ///
     /// A reference that [`Verifier::check_reference`] refuses gives `Unreadable`.
     pub fn verify(self, reference: &str, text: &str) -> Verdict {
-        if self.check_reference(reference).is_err() {
+        // Reading a gold is most of the work, and these rules do it themselves.
+        let reads_itself = matches!(self, Verifier::Math | Verifier::MathBoxed);
+        if !reads_itself && self.check_reference(reference).is_err() {
             return Verdict { outcome: Outcome::Unreadable, extracted: None };
         }
         let reference = reference.trim();
@@ -87,8 +109,26 @@ impl Verifier {
             Verifier::Number => answer::verify_number(reference, text),
             Verifier::Chain => chain::verify(reference, text),
             Verifier::Countdown => countdown::verify(reference, text),
+            Verifier::Math => mathematics(reference, text, false),
+            Verifier::MathBoxed => mathematics(reference, text, true),
         }
     }
+}
+
+/// The rules of `Verifier::Math` and `Verifier::MathBoxed`.
+fn mathematics(reference: &str, text: &str, strict_boxed: bool) -> Verdict {
+    let options = Options { strict_boxed, ..Options::default() };
+    let Ok(gold) = Gold::read(reference, Form::Bare, &options) else {
+        return Verdict { outcome: Outcome::Unreadable, extracted: None };
+    };
+    let found = math::compare(&gold, text, Form::Text, &options);
+    let outcome = match (found.finding, &found.extracted) {
+        (Finding::Equal, _) => Outcome::Correct,
+        (Finding::NotEqual, _) => Outcome::Wrong,
+        (Finding::Unparsed(Input::Prediction), None) => Outcome::NoAnswer,
+        (Finding::Unparsed(_) | Finding::Budget, _) => Outcome::Unreadable,
+    };
+    Verdict { outcome, extracted: found.extracted }
 }
 
 impl fmt::Display for Verifier {
@@ -165,6 +205,9 @@ impl fmt::Display for Outcome {
 pub fn answer_begins(verifier: Verifier, text: &str) -> Option<usize> {
     match verifier {
         Verifier::Answer | Verifier::Number => answer::begins(text),
+        Verifier::Math | Verifier::MathBoxed => {
+            [answer::begins(text), math::answer_begins(text)].into_iter().flatten().min()
+        }
         Verifier::Exact => None,
         Verifier::Chain | Verifier::Countdown => answer::after_first_word(text).map(|(begins, _)| begins),
     }
@@ -191,7 +234,7 @@ pub enum ReferenceError {
 
 /// A name that no verifier has.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("unknown verifier `{name}`, expected one of answer, exact, number, chain, countdown")]
+#[error("unknown verifier `{name}`, expected one of answer, exact, number, chain, countdown, math, math_boxed")]
 pub struct UnknownVerifier {
     /// The name, shortened.
     pub name: String,

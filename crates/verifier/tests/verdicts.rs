@@ -558,6 +558,6 @@ fn names_read_back() {
         assert_eq!(serde_json::to_string(&outcome).unwrap(), format!("{:?}", outcome.as_str()));
         assert_eq!(outcome.is_correct(), outcome == Outcome::Correct);
     }
-    expect!["unknown verifier `math`, expected one of answer, exact, number, chain, countdown"]
-        .assert_eq(&"math".parse::<Verifier>().unwrap_err().to_string());
+    expect!["unknown verifier `maths`, expected one of answer, exact, number, chain, countdown, math, math_boxed"]
+        .assert_eq(&"maths".parse::<Verifier>().unwrap_err().to_string());
 }

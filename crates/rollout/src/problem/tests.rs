@@ -85,12 +85,14 @@ fn broken_files_name_the_line() {
     check(
         &after(r#"{"id": "b", "problem": "2", "answer": "2", "verifier": "chian"}"#),
         expect![[r#"
-        p.jsonl:3: unknown verifier `chian`, expected one of answer, exact, number, chain, countdown
+        p.jsonl:3: unknown verifier `chian`, expected one of answer, exact, number, chain, countdown, math, math_boxed
         hint: did you mean `chain`?"#]],
     );
     check(
         &after(r#"{"id": "b", "problem": "2", "answer": "2", "verifier": "zzz"}"#),
-        expect!["p.jsonl:3: unknown verifier `zzz`, expected one of answer, exact, number, chain, countdown"],
+        expect![
+            "p.jsonl:3: unknown verifier `zzz`, expected one of answer, exact, number, chain, countdown, math, math_boxed"
+        ],
     );
     check(
         &after(r#"{"id": "b", "problem": "2", "answer": "x", "verifier": "number"}"#),
