@@ -250,7 +250,7 @@ fn ask(
 }
 
 /// Held from a graph's first operation to the end of its way back. burn 0.22 keeps all graphs of a process
-/// in one place, and a way back on one thread can lose a gradient on another (its issue 5573) or wait
+/// in one place, and a way back on one thread can lose a gradient on another (tracel-ai/burn 5573) or wait
 /// for it forever.
 static ALONE: Mutex<()> = Mutex::new(());
 

@@ -63,6 +63,8 @@ pub enum Command {
     Methods(commands::methods::MethodsArgs),
     /// Write a recipe's problems as JSON lines, as they are or with other numbers
     Problems(commands::problems::ProblemsArgs),
+    /// Compare predictions with golds: JSON lines, a problem file's references, or an HTTP server
+    Verify(commands::verify::VerifyArgs),
     /// Measure this machine: sampling, learning and GRPO steps, with and without shared prefixes
     Bench(commands::bench::BenchArgs),
     /// PrefixRL's separation made to run: completions by horizon, exponential against polynomial
@@ -104,6 +106,7 @@ pub fn run(line: CommandLine) -> ExitCode {
         Command::Traces(args) => commands::traces::run(&args, &output),
         Command::Methods(args) => commands::methods::run(&args, &output),
         Command::Problems(args) => commands::problems::run(&args, &output),
+        Command::Verify(args) => commands::verify::run(&args, &output),
         Command::Bench(args) => commands::bench::run(&args, &output),
         Command::Theory(args) => commands::theory::run(&args, &output),
     });

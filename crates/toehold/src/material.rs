@@ -18,32 +18,50 @@ use crate::prepare::Prepared;
 /// When the store cannot be read, or no problem is in the band that the recipe asks for.
 pub fn material(prepared: &Prepared, store: &Store) -> Result<Material> {
     let plain = starts_in_band(prepared, store)?;
+    let sources = match prepared.plan.curriculum.traces() {
+        Traces::None | Traces::Solutions => Vec::new(),
+        Traces::Correct => sources(prepared, store, &plain, Some(Outcome::Correct))?,
+        Traces::All => sources(prepared, store, &plain, None)?,
+    };
+    let solutions = match prepared.plan.curriculum.traces() {
+        Traces::Solutions => solutions(prepared, &plain)?,
+        Traces::None | Traces::Correct | Traces::All => Vec::new(),
+    };
+    Ok(Material { plain, sources, solutions })
+}
+
+/// The collected successes of the band's problems, whatever the curriculum cuts.
+///
+/// # Errors
+/// As [`material`].
+pub fn successes(prepared: &Prepared, store: &Store) -> Result<Vec<Source>> {
+    sources(prepared, store, &starts_in_band(prepared, store)?, Some(Outcome::Correct))
+}
+
+/// The collected traces of the problems of `starts`, with the point where their answer begins.
+fn sources(prepared: &Prepared, store: &Store, starts: &[Start], outcome: Option<Outcome>) -> Result<Vec<Source>> {
     let problems = &prepared.problems.problems;
     let verifiers: HashMap<&str, Verifier> = problems.iter().map(|one| (one.id.as_str(), one.verifier)).collect();
     let source = |stored: StoredTrace| {
         let verifier = *verifiers.get(stored.problem.as_str())?;
         Some(Source::of_stored(&stored, verifier, &|tokens| prepared.tokenizer.decode(tokens)))
     };
-    let traces = match prepared.plan.curriculum.traces() {
-        Traces::None | Traces::Solutions => Vec::new(),
-        Traces::Correct => traces_of(&plain, sample::collected_traces(prepared, store, Some(Outcome::Correct))?),
-        Traces::All => traces_of(&plain, sample::collected_traces(prepared, store, None)?),
-    };
-    let sources = traces.into_iter().filter_map(source).collect();
-    let solutions = match prepared.plan.curriculum.traces() {
-        Traces::Solutions | Traces::All => solutions(prepared, &plain)?,
-        Traces::None | Traces::Correct => Vec::new(),
-    };
-    Ok(Material { plain, sources, solutions })
+    let traces = traces_of(starts, sample::collected_traces(prepared, store, outcome)?);
+    Ok(traces.into_iter().filter_map(source).collect())
 }
 
-/// The worked solutions that come with the problems of `starts`.
+/// The worked solutions that come with the problems of `starts`, but for those that the verifier does not
+/// accept: where it finds no answer, nobody can say where a cut would give it away.
 fn solutions(prepared: &Prepared, starts: &[Start]) -> Result<Vec<Source>> {
     let problems: HashMap<&str, &Problem> =
         prepared.problems.problems.iter().map(|problem| (problem.id.as_str(), problem)).collect();
     let source = |start: &Start| {
         let problem = *problems.get(start.problem.as_str())?;
-        let tokens = prepared.tokenizer.encode(problem.solution.as_deref()?);
+        let text = problem.solution.as_deref()?;
+        if !problem.verifier.verify(&problem.answer, text).outcome.is_correct() {
+            return None;
+        }
+        let tokens = prepared.tokenizer.encode(text);
         let tokens = tokens.with_context(|| format!("the solution of problem {}", problem.id));
         let decode = |tokens: &[TokenId]| prepared.tokenizer.decode(tokens);
         Some(tokens.map(|tokens| Source::of_solution(start, tokens, problem.verifier, &decode)))

@@ -237,7 +237,7 @@ fn distances_from_a_reference_are_verls() {
     }
 }
 
-/// What each estimator does where a group says nothing (shared notes, section 0.1), in the notes' order. A
+/// What each estimator does where a group says nothing. A
 /// dot is no weight at all; RL-ZVP's are marks, since its advantages are a token's own.
 #[test]
 fn edge_cases() {
@@ -301,7 +301,7 @@ fn edge_cases() {
     .assert_eq(&table);
 }
 
-/// The notes' numbers, worked out apart from this code.
+/// Numbers worked out apart from this code.
 #[test]
 fn numeric_anchors() {
     let estimators = [

@@ -57,14 +57,16 @@ pub fn read(text: &str) -> Option<f64> {
 
 fn decimal(text: &str) -> Option<f64> {
     let mut plain: String = text.split_whitespace().collect();
+    let mut is_power = false;
     for power in [r"\times10^", r"\cdot10^", "\u{d7}10^", "*10^"] {
         if let Some((mantissa, exponent)) = plain.split_once(power) {
             let exponent = exponent.strip_prefix('{').and_then(|inner| inner.strip_suffix('}')).unwrap_or(exponent);
             plain = format!("{mantissa}e{exponent}");
+            is_power = true;
             break;
         }
     }
-    if text.trim().contains(char::is_whitespace) && !plain.contains('e') {
+    if text.trim().contains(char::is_whitespace) && !is_power {
         return None;
     }
     let plain = without_thousands(&plain)?;

@@ -180,7 +180,7 @@ fn sweep_sources(sources: Vec<Source>) -> Vec<SweepSource> {
 fn measure_both(prepared: &Prepared, output: &Output) -> Result<Measured> {
     let checkpoint = last_checkpoint(prepared)?;
     let store = prepared.folder.store()?;
-    let sources = sweep_sources(material::material(prepared, &store)?.sources);
+    let sources = sweep_sources(material::successes(prepared, &store)?);
     let sources = first(sources, prepared.plan.evaluate.sweep_traces);
     let total = 2 * (2 + u64::from(!sources.is_empty()) * prepared.plan.evaluate.prefix_sweep.len() as u64);
     let mut bar = Progress::start(output, "evaluate", Some(total), "measurements");

@@ -13,3 +13,4 @@ pub mod sample;
 pub mod theory;
 pub mod traces;
 pub mod train;
+pub mod verify;

@@ -81,8 +81,13 @@ pub fn run(args: &TheoryArgs, output: &Output) -> Result<()> {
     let left = &found.settings.horizons[found.rows.len()..];
     if !left.is_empty() {
         let left: Vec<String> = left.iter().map(u32::to_string).collect();
-        // The other arguments are the reader's to repeat.
-        return Err(Interrupted { resume: format!("toehold theory --horizons {}", left.join(",")) }.into());
+        let TheoryArgs { alphabet, target, seeds, cap, per_update, rate, mixing, .. } = args;
+        let resume = format!(
+            "toehold theory --horizons {} --alphabet {alphabet} --target {target} --seeds {seeds} --cap {cap} \
+             --per-update {per_update} --rate {rate} --mixing {mixing}",
+            left.join(",")
+        );
+        return Err(Interrupted { resume }.into());
     }
     if let Some(path) = &args.out {
         let table = PlainTable { lead: lead(&found), headers: owned(&HEADERS), rows: rows(&found) };

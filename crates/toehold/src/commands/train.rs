@@ -77,17 +77,19 @@ pub fn execute(prepared: &Prepared, output: &Output) -> Result<()> {
 /// Says how much memory the policies of a training take at most, and warns where the machine has less. The
 /// program, the store and the allocator need some beside it.
 fn say_memory(prepared: &Prepared, output: &Output) {
-    let Plan { collect, train, .. } = &prepared.plan;
+    let Plan { collect, train, objective, .. } = &prepared.plan;
     let prompt = prepared.starts.iter().map(|start| start.prompt.len()).max().unwrap_or(0);
-    // A prefix is part of a trace that was collected, and a completion comes after it.
+    // A prefix is part of a trace that was collected, and a completion comes after it. Worked solutions and
+    // traces shown in the prompt may be longer; what they take then is not foreseen.
     let longest = prompt + (collect.max_tokens + train.max_tokens) as usize;
     let estimate = prepared.base.memory_estimate(longest);
-    // The base policy stays beside the one that learns.
-    let needed = estimate.total() + estimate.weights + estimate.optimizer;
+    // The base policy stays beside the one that learns, and so does a reference.
+    let others = 1 + u64::from(objective.modifiers.kl.is_some());
+    let needed = estimate.total() + others * (estimate.weights + estimate.optimizer);
     output.say(format!(
         "memory: the policy takes at most {} ({} weights and optimizer, {} gradients and activations, {} keys and values)",
         terminal::bytes(needed),
-        terminal::bytes(2 * (estimate.weights + estimate.optimizer)),
+        terminal::bytes((1 + others) * (estimate.weights + estimate.optimizer)),
         terminal::bytes(estimate.gradients + estimate.activations),
         terminal::bytes(estimate.cache),
     ));

@@ -5,7 +5,7 @@
 //!     k ← k + gain · (target − s) · W, rounded, between 0 and the part before the answer, W tokens
 //! ```
 //!
-//! AdaPrefix-GRPO, arXiv 2607.07674, known here from notes: a moving average of success per problem, a set
+//! AdaPrefix-GRPO, arXiv 2607.07674, known here at second hand: a moving average of success per problem, a set
 //! point of 0.5 plus an offset, a change every 10 visits, groups of 8, prefixes withdrawn late in training.
 //! A group of G is mixed most often at success 0.5.
 //!

@@ -80,7 +80,7 @@ impl Condition {
 /// use toehold_training::evaluation::robustness::{Condition, corrupted};
 /// use toehold_training::evaluation::prefix_sweep::SweepSource;
 /// let source = |problem: &str, tokens: Vec<u32>| {
-///     SweepSource { problem: problem.into(), prompt: vec![0], limit: tokens.len(), tokens, row: 1 }
+///     SweepSource { problem: problem.into(), prompt: vec![0], limit: tokens.len(), tokens, row: Some(1) }
 /// };
 /// let sources = [source("p", vec![1, 2, 3, 4]), source("q", vec![5, 6, 7])];
 /// let given = |condition| corrupted(condition, &sources, 0, &[1, 2, 3], 0);

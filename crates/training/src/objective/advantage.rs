@@ -79,7 +79,7 @@ mod tests {
         format!("{:.6} / {:.6}", found[0], found[size - 1])
     }
 
-    /// The expected numbers were worked out apart from this code (shared notes, section 0.1).
+    /// The expected numbers were worked out apart from this code.
     #[test]
     fn numeric_anchors() {
         let mut table = String::new();

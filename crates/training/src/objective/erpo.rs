@@ -78,7 +78,7 @@ mod tests {
         }
     }
 
-    /// The numbers of the shared notes, section 5.2.
+    /// 1/√(n + 1) and 1/√n.
     #[test]
     fn numeric_anchors() {
         for (size, deviation, expected) in [

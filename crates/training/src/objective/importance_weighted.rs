@@ -25,7 +25,7 @@
 //!
 //! Departures: the paper's cap was not to be found; 5 is ScaleRL's. `behavior` of a stored trace is at the
 //! temperature it was collected with, and so is its p. `cap` is `weight_cap`. log ratios within ±20, also their sum. One stored
-//! success joins at a time, in turn where there are several.
+//! success joins at a time, drawn anew in each step where there are several.
 
 use serde::{Deserialize, Serialize};
 use toehold_rollout::SuccessCount;

@@ -61,7 +61,7 @@ mod tests {
         }
     }
 
-    /// The expected numbers were worked out apart from this code (shared notes, section 0.1).
+    /// The expected numbers were worked out apart from this code.
     #[test]
     fn numeric_anchors() {
         for (size, successes, success, failure) in [

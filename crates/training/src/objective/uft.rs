@@ -5,7 +5,7 @@
 //! prefix:       loss(token) = −weight · log π(token)        coefficient = −weight
 //! ```
 //!
-//! "Unified fine-tuning", arXiv 2505.16984, and its code: weight 0.001, hints of whole sentences whose
+//! "Unified fine-tuning", arXiv 2505.16984, and its code: weight 0.001, prefixes of whole sentences whose
 //! number falls along a cosine until none is left, which is a curriculum's affair.
 //!
 //! Zero cases: every prefix is imitated, whatever its group's rewards are: silent groups speak by it.

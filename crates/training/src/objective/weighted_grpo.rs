@@ -134,7 +134,7 @@ mod tests {
         }
     }
 
-    /// The numbers of the shared notes, section 3: ±3.75 before weights.
+    /// ±3.75 before weights.
     #[test]
     fn over_the_group_rare_outcomes_are_amplified() {
         let found = pair(&WeightedGrpo { hard_success: 2.0, easy_failure: 3.0, ..PLAIN });
@@ -142,7 +142,7 @@ mod tests {
         assert!((found[16] + 3.0 * 3.749985).abs() < 1e-5 && (found[17] - 0.249999).abs() < 1e-6, "{found:?}");
     }
 
-    /// The same notes: without weights, every success of the pair has +1 and every failure −1.
+    /// Without weights, every success of the pair has +1 and every failure −1.
     #[test]
     fn over_the_pair_they_are_not() {
         let batch =

@@ -1,7 +1,7 @@
 //! What an objective that learns from given tokens is given with each group.
 //!
 //! Collected successes are read from the store: of the group's own start, in the order in which they were
-//! sampled, in turn from step to step where there are more than are wanted. Only those of the
+//! sampled from a first one on that is drawn anew in each step, where there are more than are wanted. Only those of the
 //! collection, which is complete before the first step: rollouts of training would be there or not
 //! depending on when a run was killed.
 
@@ -10,7 +10,9 @@ use toehold_rollout::{Completion, StopReason, Store, SuccessCount, Trace};
 use toehold_verifier::Outcome;
 
 use super::Group;
+use crate::curriculum::Fate;
 use crate::objective::Given;
+use crate::random::seed_for;
 
 /// What goes with one group.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +37,9 @@ pub(super) fn gather(
     step: u64,
 ) -> Result<Vec<GivenTraces>, ReadError> {
     let of_group = |group: &Group| {
+        if group.fate == Fate::Dropped {
+            return Ok(NOTHING.clone());
+        }
         let rewards = group.rewards();
         if !group.selection.start.is_plain() {
             let prefix = objective.prefix_advantage(&rewards, &plain_rewards(groups, group));
@@ -50,7 +55,9 @@ pub(super) fn gather(
 /// The rewards of the plain groups of the same problem.
 fn plain_rewards(groups: &[Group], of: &Group) -> Vec<f64> {
     let problem = &of.selection.start.problem;
-    let is_plain = |group: &&Group| group.selection.start.is_plain() && group.selection.start.problem == *problem;
+    let is_plain = |group: &&Group| {
+        group.fate == Fate::Learnt && group.selection.start.is_plain() && group.selection.start.problem == *problem
+    };
     groups.iter().filter(is_plain).flat_map(Group::rewards).collect()
 }
 
@@ -70,7 +77,8 @@ fn collected(store: &Store, group: &Group, wanted: usize, step: u64) -> Result<(
     let all = TraceFilter { start, stage: Some(Stage::Collect), ..TraceFilter::default() };
     let campaign = store.success(&all)?;
     let correct = store.traces(&TraceFilter { outcome: Some(Outcome::Correct), ..all })?;
-    let first = (step as usize).checked_rem(correct.len()).unwrap_or(0);
+    let drawn = seed_for(0, group.selection.start.id.as_str(), &[step]);
+    let first = (drawn as usize).checked_rem(correct.len()).unwrap_or(0);
     let (earlier, later) = correct.split_at(first);
     let turn = later.iter().chain(earlier).take(wanted);
     Ok((turn.map(|stored| stored.trace.clone()).collect(), campaign))
