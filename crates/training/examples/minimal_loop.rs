@@ -13,7 +13,7 @@ use toehold_rollout::{Completion, Problem, ProblemId, SamplingParams, Start, Sto
 use toehold_training::curriculum::{Material, Source, plain::Plain, success_prefix::SuccessPrefix};
 use toehold_training::evaluation::CountPlan;
 use toehold_training::objective::reinforce::Reinforce;
-use toehold_training::recipe::Train;
+use toehold_training::recipe::{Detect, Train};
 use toehold_training::tabular::TabularPolicy;
 use toehold_training::trainer::{Compute, EvaluationPlan, Setup, TrainPlan, train};
 use toehold_training::{CurriculumKind, Event};
@@ -64,6 +64,7 @@ fn learn(curriculum: &CurriculumKind) -> Result<(), Box<dyn Error>> {
     let table = "steps = 100\nstarts = 8\ngroup = 8\nlearning_rate = 300.0\nclip = 1e9\nmax_tokens = 16";
     let plan = TrainPlan {
         train: Train::read(table.parse()?, "train")?,
+        detect: Detect::read(toml::Table::new(), "detect")?,
         seed: 0,
         stop: Vec::new(),
         checkpoints: folder.join("checkpoints"),

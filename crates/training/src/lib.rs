@@ -2,12 +2,12 @@
 //!
 //! Every method is a pair: where does a rollout start ([`curriculum`]) and how much does each
 //! sampled token count ([`objective`]). [`trainer`] puts a pair to work on anything that samples and
-//! learns, [`evaluation`] says what came of it, and [`recipe`] is how a person writes it down.
+//! learns, [`detector`] looks for shortcuts, [`evaluation`] says what came of it, and [`recipe`] is how a person writes it down.
 //! [`tabular`] is a policy small enough to check all of that against exact expectations, and [`theory`]
 //! shows on it what the papers prove.
 //!
-//! Invariants: no tensor, no terminal, no network and no clock; `objective`, `curriculum` and
-//! `evaluation` do not know each other, `trainer` knows the three, and `recipe` is read by all and
+//! Invariants: no tensor, no terminal, no network and no clock; `objective`, `curriculum`, `evaluation`
+//! and `detector` do not know each other, `trainer` knows the four, and `recipe` is read by all and
 //! reads none. All randomness derives from a seed and from what it is for, never from what came
 //! before, so any stage can be stopped and continued to the same bits.
 #![cfg_attr(test, allow(clippy::unwrap_used))] // A test that unwraps fails, which is its purpose.
@@ -19,6 +19,8 @@ pub mod objective;
 pub mod curriculum;
 
 pub mod evaluation;
+
+pub mod detector;
 
 pub mod trainer;
 

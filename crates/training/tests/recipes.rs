@@ -99,6 +99,17 @@ fn defaults_are_the_papers() {
         checkpoint_every = 50
         keep_checkpoints = 2
 
+        [detect]
+        action = "report"
+        quarantine_by = ["repetition", "skipping", "collapse", "parroting"]
+        ngram = 3
+        repetition = 0.5
+        skipping = 0.2
+        collapse = 0.5
+        window = 8
+        lone = 4
+        parroting = 0.5
+
         [evaluate]
         samples = 256
         k = [1, 4, 16, 64]
@@ -124,6 +135,8 @@ fn a_plan_written_back_is_the_same_plan() {
         "train.temperature=0.7",
         "problems.band=hard",
         "sft.epochs=2",
+        "detect.action=quarantine",
+        "detect.quarantine_by=[\"lone\", \"parroting\"]",
         "problems.synthetic.family=countdown",
     ];
     let recipe = SMALL.replace("synthetic = \"chain\"", "");
@@ -157,8 +170,8 @@ fn unknown_names_are_refused_with_the_nearest() {
     check(
         &["sampler.url=x"],
         expect![[r#"
-        a recipe has no table [sampler]
-        hint: there are run, problems, policy, collect, curriculum, sft, objective, train, evaluate"#]],
+            a recipe has no table [sampler]
+            hint: there are run, problems, policy, collect, curriculum, sft, objective, train, detect, evaluate"#]],
     );
     check(
         &["curriculum.cutz=3"],
@@ -200,6 +213,18 @@ fn wrong_types_say_found_and_expected() {
         expect![[r#"[train] keep: found the string "some": unknown variant `some`, expected `all` or `none`"#]],
     );
     check(
+        &["detect.action=drop"],
+        expect![[
+            r#"[detect] action: found the string "drop": unknown variant `drop`, expected `report` or `quarantine`"#
+        ]],
+    );
+    check(
+        &["detect.quarantine_by=[\"luck\"]"],
+        expect![
+            "[detect] quarantine_by: found an array: unknown variant `luck`, expected one of `repetition`, `skipping`, `collapse`, `lone`, `parroting`"
+        ],
+    );
+    check(
         &["problems.band=easy"],
         expect![[
             r#"[problems] band: found the string "easy": unknown variant `easy`, expected one of `unsolved`, `hard`, `medium`, `brittle`, `saturated`"#
@@ -227,6 +252,9 @@ fn wrong_types_say_found_and_expected() {
 fn values_without_sense_are_refused() {
     check(&["train.group=0"], expect!["[train] group is 0, expected at least 1"]);
     check(&["train.temperature=0"], expect!["[train] temperature is 0, expected above 0"]);
+    check(&["detect.window=0"], expect!["[detect] window is 0, expected at least 1"]);
+    check(&["detect.collapse=1.5"], expect!["[detect] collapse is 1.5, expected in [0, 1]"]);
+    check(&["detect.lone=1"], expect!["[detect] lone is 1, expected at least 2"]);
     check(&["curriculum.from=0.9"], expect!["[curriculum] to is 0.8, expected in [from, 1]"]);
     check(&["evaluate.k=[1, 512]"], expect!["[evaluate] k is 512, expected at least 1 and at most `samples`"]);
     check(&["evaluate.prefix_sweep=[1.0]"], expect!["[evaluate] prefix_sweep is 1, expected in [0, 1)"]);

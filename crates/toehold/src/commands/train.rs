@@ -190,6 +190,7 @@ fn train_plan(prepared: &Prepared, spent: Compute) -> Result<TrainPlan> {
     }
     Ok(TrainPlan {
         train: plan.train.clone(),
+        detect: plan.detect.clone(),
         seed: plan.run.seed,
         stop: prepared.tokenizer.end_tokens().to_vec(),
         checkpoints: prepared.folder.checkpoints(),

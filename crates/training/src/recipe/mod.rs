@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 
 pub use overrides::apply as apply_override;
 pub use plan::{
-    Aggregation, Collect, Dtype, Evaluate, Keep, LearnerKind, Plan, Policy, Problems, Run, Schedule, Sft, Source,
-    Synthetic, Train, Until,
+    Action, Aggregation, Collect, Detect, Detector, Dtype, Evaluate, Keep, LearnerKind, Plan, Policy, Problems, Run,
+    Schedule, Sft, Source, Synthetic, Train, Until,
 };
 pub(crate) use section::section;
 pub use section::{Listing, Method, Setting};
@@ -30,8 +30,8 @@ pub struct Recipe {
 }
 
 /// The tables a recipe may have, in the order in which they are written back.
-pub const SECTIONS: [&str; 9] =
-    ["run", "problems", "policy", "collect", "curriculum", "sft", "objective", "train", "evaluate"];
+pub const SECTIONS: [&str; 10] =
+    ["run", "problems", "policy", "collect", "curriculum", "sft", "objective", "train", "detect", "evaluate"];
 
 impl Recipe {
     /// Reads a recipe and lays `overrides` of the form `table.key=value` over it, later ones winning.

@@ -31,6 +31,8 @@ pub struct Plan<O, C> {
     pub objective: O,
     /// The training loop.
     pub train: Train,
+    /// What is taken for a shortcut, and what is done about it.
+    pub detect: Detect,
     /// What is measured, and how often.
     pub evaluate: Evaluate,
 }
@@ -258,6 +260,79 @@ section! {
         checkpoint_every: u64 = 50,
         /// Checkpoints that are kept, the newest ones.
         keep_checkpoints: usize = 2,
+    }
+}
+
+/// A sign that a success may be a shortcut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Detector {
+    /// A completion that repeats itself.
+    Repetition,
+    /// A success that is much shorter than others from its start.
+    Skipping,
+    /// A short completion where all have become short.
+    Collapse,
+    /// The only success of its group.
+    Lone,
+    /// A completion that repeats its prefix.
+    Parroting,
+}
+
+impl Detector {
+    /// All of them.
+    pub const ALL: [Detector; 5] =
+        [Detector::Repetition, Detector::Skipping, Detector::Collapse, Detector::Lone, Detector::Parroting];
+
+    /// Its name, as a recipe and the metrics write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Detector::Repetition => "repetition",
+            Detector::Skipping => "skipping",
+            Detector::Collapse => "collapse",
+            Detector::Lone => "lone",
+            Detector::Parroting => "parroting",
+        }
+    }
+}
+
+/// What is done about a success that a detector flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// It is counted.
+    Report,
+    /// It is counted and not learnt from.
+    Quarantine,
+}
+
+section! {
+    /// The table `[detect]`: signs of shortcuts among the rollouts of training. All defaults are proposals of
+    /// ours.
+    Detect from DetectWritten {
+        /// `report`, which changes nothing, or `quarantine`: a success that is flagged is not learnt from.
+        action: Action = Action::Report,
+        /// Whose flags quarantine. Not `lone` by default: where a problem is nearly always failed, its one
+        /// success is all there is to learn from.
+        quarantine_by: Vec<Detector> =
+            vec![Detector::Repetition, Detector::Skipping, Detector::Collapse, Detector::Parroting],
+        /// Tokens of the runs that `repetition` and `parroting` count. open-r1 counts runs of 3 words.
+        ngram: usize = 3,
+        /// The share of repeated runs above which a completion is flagged, in `[0, 1]`; 1 flags none.
+        repetition: f64 = 0.5,
+        /// The share of the usual length of its start's successes below which a success is flagged, in
+        /// `[0, 1]`; 0 flags none.
+        skipping: f64 = 0.2,
+        /// The share of the first average below which the moving average of lengths has collapsed, in `[0, 1]`;
+        /// 0 flags none.
+        collapse: f64 = 0.5,
+        /// Groups of a start, and steps of the run, in the first and in the moving average.
+        window: usize = 8,
+        /// Attempts of a group from which its only success is flagged, at least 2.
+        lone: u32 = 4,
+        /// The share of a completion's runs that its prefix has above which it is flagged, in `[0, 1]`; 1 flags
+        /// none.
+        parroting: f64 = 0.5,
     }
 }
 

@@ -1,6 +1,6 @@
 //! From the recipe as written to the plan: defaults, then ranges.
 
-use super::plan::{Collect, Evaluate, Plan, Policy, Problems, Run, Sft, Train};
+use super::plan::{Collect, Detect, Evaluate, Plan, Policy, Problems, Run, Sft, Train};
 use super::{Method, RecipeError};
 
 pub(super) fn resolve<O: Method, C: Method>(sections: &toml::Table) -> Result<Plan<O, C>, RecipeError> {
@@ -15,6 +15,7 @@ pub(super) fn resolve<O: Method, C: Method>(sections: &toml::Table) -> Result<Pl
         sft: table("sft").map(|table| Sft::read(table, "sft")).transpose()?,
         objective: method::<O>(section(O::SECTION))?,
         train: Train::read(section("train"), "train")?,
+        detect: Detect::read(section("detect"), "detect")?,
         evaluate: Evaluate::read(section("evaluate"), "evaluate")?,
     };
     check_source(&plan)?;
@@ -51,7 +52,7 @@ fn check_source<O, C>(plan: &Plan<O, C>) -> Result<(), RecipeError> {
 
 /// One line per rule: the table, the key, the value, whether it is in range, and the range in words.
 fn check_ranges<O, C>(plan: &Plan<O, C>) -> Result<(), RecipeError> {
-    let Plan { run, problems, policy, collect, train, evaluate, .. } = plan;
+    let Plan { run, problems, policy, collect, train, detect, evaluate, .. } = plan;
     let name_is_plain = !run.name.is_empty() && !run.name.starts_with('.') && !run.name.contains(['/', '\\']);
     let has_problem = policy.template.contains("{problem}");
     let k_limit = u64::from(evaluate.samples);
@@ -75,6 +76,13 @@ fn check_ranges<O, C>(plan: &Plan<O, C>) -> Result<(), RecipeError> {
     check("train", "flops", train.flops.unwrap_or(1.0), train.flops.is_none_or(|f| f > 0.0), "above 0")?;
     check("train", "checkpoint_every", train.checkpoint_every, train.checkpoint_every > 0, "at least 1")?;
     check("train", "keep_checkpoints", train.keep_checkpoints, train.keep_checkpoints > 0, "at least 1")?;
+    check("detect", "ngram", detect.ngram, detect.ngram > 0, "at least 1")?;
+    check("detect", "repetition", detect.repetition, is_share(detect.repetition), "in [0, 1]")?;
+    check("detect", "skipping", detect.skipping, is_share(detect.skipping), "in [0, 1]")?;
+    check("detect", "collapse", detect.collapse, is_share(detect.collapse), "in [0, 1]")?;
+    check("detect", "window", detect.window, detect.window > 0, "at least 1")?;
+    check("detect", "lone", detect.lone, detect.lone > 1, "at least 2")?;
+    check("detect", "parroting", detect.parroting, is_share(detect.parroting), "in [0, 1]")?;
     check("evaluate", "samples", evaluate.samples, evaluate.samples > 0, "at least 1")?;
     check("evaluate", "curve_samples", evaluate.curve_samples, evaluate.curve_samples > 0, "at least 1")?;
     check("evaluate", "temperature", evaluate.temperature, evaluate.temperature >= 0.0, "at least 0")?;
@@ -94,6 +102,10 @@ fn check_ranges<O, C>(plan: &Plan<O, C>) -> Result<(), RecipeError> {
 
 fn is_rate(rate: f64) -> bool {
     rate.is_finite() && rate >= 0.0
+}
+
+fn is_share(share: f64) -> bool {
+    (0.0..=1.0).contains(&share)
 }
 
 fn is_above_zero(temperature: f32) -> bool {

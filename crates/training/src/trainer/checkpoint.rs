@@ -12,6 +12,7 @@ use serde_json::Value;
 use toehold_rollout::{LearnError, Learner};
 
 use super::Compute;
+use crate::detector::History;
 
 /// What the trainer knows at a checkpoint, apart from the learner.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,6 +25,9 @@ pub struct Checkpoint {
     pub compute: Compute,
     /// The curriculum's state.
     pub curriculum: Value,
+    /// The detectors' lengths; empty in the checkpoint of a build without them.
+    #[serde(default)]
+    pub detectors: History,
 }
 
 /// Why a checkpoint could not be written or read.

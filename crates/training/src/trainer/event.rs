@@ -115,6 +115,13 @@ pub struct GroupEvent {
     /// Whether it was learnt from; written only when it was not.
     #[serde(default, skip_serializing_if = "is_learnt")]
     pub fate: Fate,
+    /// Successes that were not learnt from because a detector flagged them; written only when there are any.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub quarantined: usize,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 fn is_learnt(fate: &Fate) -> bool {
@@ -177,6 +184,10 @@ pub struct StepEvent {
     pub flops: f64,
     /// The curriculum's own numbers.
     pub curriculum: BTreeMap<String, f64>,
+    /// The detectors' numbers, as [`inspect`](crate::detector::inspect()) names them; none in a run of a build
+    /// without them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub detectors: BTreeMap<String, f64>,
 }
 
 /// One measurement of one set of plain problems.

@@ -9,6 +9,7 @@
 //! not even by momentum.
 
 pub mod checkpoint;
+mod detect;
 pub mod event;
 pub mod flops;
 mod given;
@@ -33,11 +34,13 @@ pub use imitate::{ImitationPlan, imitate};
 pub use rollouts::{Group, Rollout};
 
 use crate::curriculum::{Curriculum, RestoreError, Selection};
+use crate::detector::History;
 use crate::evaluation::{CountError, CountPlan, count_successes, pass_at_k_over_problems};
 use crate::objective::Weigh;
 use crate::random::seed_for;
-use crate::recipe::{Keep, Train};
+use crate::recipe::{Detect, Keep, Train};
 use checkpoint::{Checkpoint, CheckpointError};
+use detect::Inspection;
 use schedule::Rate;
 use weigh::Learnt;
 
@@ -46,6 +49,8 @@ use weigh::Learnt;
 pub struct TrainPlan {
     /// The recipe's table.
     pub train: Train,
+    /// The recipe's table of detectors.
+    pub detect: Detect,
     /// Seed of the run.
     pub seed: u64,
     /// Tokens that end a completion.
@@ -205,9 +210,10 @@ fn train_with<'a, P: Sampler + Learner>(
             break reason;
         }
         let groups = run.groups()?;
-        let learnt = run.weigh_and_accumulate(&groups)?;
+        let inspection = detect::inspect(&plan.detect, &mut run.lengths, &groups);
+        let learnt = run.weigh_and_accumulate(inspection.trusted(&groups))?;
         let (rate, gradient) = run.step(&learnt)?;
-        run.record(&groups, &learnt, rate, gradient)?;
+        run.record(&groups, inspection, &learnt, rate, gradient)?;
         run.publish()?;
         let stop = run.has_to_stop();
         // Not when interrupted: the measurement would stand in no other run's record.
@@ -232,6 +238,8 @@ struct Run<'a, P> {
     /// Steps done.
     done: u64,
     compute: Compute,
+    /// What the detectors remember.
+    lengths: History,
     is_interrupted: bool,
 }
 
@@ -255,12 +263,15 @@ impl<'a, P: Sampler + Learner> Run<'a, P> {
             setup.curriculum.restore(&checkpoint.curriculum)?;
         }
         let policy_version = policy.publish()?;
-        let checkpoint = found.map(|(_, checkpoint)| checkpoint);
-        let (done, compute) = checkpoint.as_ref().map_or((0, plan.spent), |c| (c.step, c.compute));
+        let is_resumed = found.is_some();
+        let (done, compute, lengths) = match found {
+            Some((_, Checkpoint { step, compute, detectors, .. })) => (step, compute, detectors),
+            None => (0, plan.spent, History::default()),
+        };
         let is_interrupted = false;
-        let mut run = Run { policy, reference, setup, policy_version, params, done, compute, is_interrupted };
+        let mut run = Run { policy, reference, setup, policy_version, params, done, compute, lengths, is_interrupted };
         run.put_policy(None)?;
-        if checkpoint.is_some() {
+        if is_resumed {
             run.tell(Event::Resumed { step: done })?;
         } else {
             let (policy, flops) = (run.policy_version.clone(), run.flops());
@@ -350,9 +361,16 @@ impl<'a, P: Sampler + Learner> Run<'a, P> {
         Ok((rate, gradient))
     }
 
-    fn record(&mut self, groups: &[Group], learnt: &Learnt, rate: f64, gradient: StepStats) -> Result<(), TrainError> {
-        for group in groups {
-            self.tell(Event::Group(weigh::group_event(self.done, group)))?;
+    fn record(
+        &mut self,
+        groups: &[Group],
+        inspection: Inspection,
+        learnt: &Learnt,
+        rate: f64,
+        gradient: StepStats,
+    ) -> Result<(), TrainError> {
+        for (group, &quarantined) in groups.iter().zip(&inspection.quarantined) {
+            self.tell(Event::Group(weigh::group_event(self.done, group, quarantined)))?;
         }
         let mut event = weigh::step_event(self.done, self.policy_version.clone(), groups, learnt);
         self.compute.add(event.compute);
@@ -360,6 +378,7 @@ impl<'a, P: Sampler + Learner> Run<'a, P> {
         event.gradient = gradient;
         event.flops = self.flops();
         event.curriculum = self.setup.curriculum.metrics();
+        event.detectors = inspection.metrics;
         self.tell(Event::Step(Box::new(event)))
     }
 
@@ -401,7 +420,8 @@ impl<'a, P: Sampler + Learner> Run<'a, P> {
         self.tell(Event::Checkpoint { step: self.done })?;
         let plan = self.setup.plan;
         let curriculum = self.setup.curriculum.state();
-        let checkpoint = Checkpoint { step: self.done, seed: plan.seed, compute: self.compute, curriculum };
+        let detectors = self.lengths.clone();
+        let checkpoint = Checkpoint { step: self.done, seed: plan.seed, compute: self.compute, curriculum, detectors };
         checkpoint::save(&plan.checkpoints, &checkpoint, self.policy, plan.train.keep_checkpoints)?;
         Ok(())
     }

@@ -159,8 +159,8 @@ fn coefficients(
     objective.given().map_or_else(|| vec![0.0; current.len()], |given| given.given_coefficients(&view))
 }
 
-/// The record of one group.
-pub(super) fn group_event(step: u64, group: &Group) -> GroupEvent {
+/// The record of one group, of which so many successes were `quarantined`.
+pub(super) fn group_event(step: u64, group: &Group, quarantined: usize) -> GroupEvent {
     let start = &group.selection.start;
     GroupEvent {
         step,
@@ -171,10 +171,11 @@ pub(super) fn group_event(step: u64, group: &Group) -> GroupEvent {
         why: group.selection.why.clone(),
         count: group.count(),
         fate: group.fate,
+        quarantined,
     }
 }
 
-/// The record of one step, without what only the loop knows (rate, gradient, price, curriculum).
+/// The record of one step, without what only the loop knows (rate, gradient, price, curriculum, detectors).
 pub(super) fn step_event(step: u64, policy: PolicyVersion, groups: &[Group], learnt: &Learnt) -> StepEvent {
     let (mut plain, mut prefixed) = (KindStats::default(), KindStats::default());
     let mut compute = Compute { sampled_tokens: learnt.scored, trained_tokens: learnt.tokens };
@@ -210,6 +211,7 @@ pub(super) fn step_event(step: u64, policy: PolicyVersion, groups: &[Group], lea
         compute,
         flops: 0.0,
         curriculum: Default::default(),
+        detectors: Default::default(),
     }
 }
 

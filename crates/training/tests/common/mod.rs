@@ -8,7 +8,7 @@ use toehold_rollout::collect::Judge;
 use toehold_rollout::{Completion, Problem, ProblemId, SamplingParams, Start, Store, TokenId};
 use toehold_training::curriculum::{Material, Source};
 use toehold_training::evaluation::CountPlan;
-use toehold_training::recipe::Train;
+use toehold_training::recipe::{Detect, Train};
 use toehold_training::tabular::TabularPolicy;
 use toehold_training::trainer::{Compute, EvaluationPlan, Listener, Setup, Summary, TrainError, TrainPlan, train};
 use toehold_training::{CurriculumKind, Objective};
@@ -94,6 +94,7 @@ pub(crate) fn plan(strings: &HiddenStrings, steps: u64, folder: &Path) -> TrainP
     train.checkpoint_every = 2;
     TrainPlan {
         train,
+        detect: Detect::read(toml::Table::new(), "detect").unwrap(),
         seed: 5,
         stop: Vec::new(),
         checkpoints: folder.join("checkpoints"),
