@@ -65,6 +65,10 @@ pub enum Command {
     Problems(commands::problems::ProblemsArgs),
     /// Compare predictions with golds: JSON lines, a problem file's references, or an HTTP server
     Verify(commands::verify::VerifyArgs),
+    /// Log-probabilities of given tokens, to compare with any other engine
+    Score(commands::score::ScoreArgs),
+    /// Complete a prompt, or JSON lines of prompts, after a prefix where one is given
+    Generate(commands::generate::GenerateArgs),
     /// Measure this machine: sampling, learning and GRPO steps, with and without shared prefixes
     Bench(commands::bench::BenchArgs),
     /// PrefixRL's separation made to run: completions by horizon, exponential against polynomial
@@ -107,6 +111,8 @@ pub fn run(line: CommandLine) -> ExitCode {
         Command::Methods(args) => commands::methods::run(&args, &output),
         Command::Problems(args) => commands::problems::run(&args, &output),
         Command::Verify(args) => commands::verify::run(&args, &output),
+        Command::Score(args) => commands::score::run(&args, &output),
+        Command::Generate(args) => commands::generate::run(&args, &output),
         Command::Bench(args) => commands::bench::run(&args, &output),
         Command::Theory(args) => commands::theory::run(&args, &output),
     });

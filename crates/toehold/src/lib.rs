@@ -24,3 +24,4 @@ pub mod recipes;
 pub mod report;
 pub mod run_folder;
 pub mod terminal;
+pub mod token_lines;

@@ -175,13 +175,10 @@ fn line(stored: &StoredTrace, tokenizer: Option<&TokenizerFile>) -> TraceLine {
 fn shown(stored: &StoredTrace, tokenizer: Option<&TokenizerFile>, problems: &[Problem]) -> String {
     let line = line(stored, tokenizer);
     let reference = problems.iter().find(|problem| problem.id == stored.problem).map_or("", |problem| &problem.answer);
-    let (open, close) = if std::io::stdout().is_terminal() { ("\x1b[7m⟦", "⟧\x1b[0m") } else { ("⟦", "⟧") };
-    let given = if line.prefix.is_empty() { String::new() } else { format!("{open}{}{close}", plain(&line.prefix)) };
     format!(
         "row {} of problem {}, stage {}, policy {}, seed {}, index {}\n\
          {}, extracted {}, reference {}\n\
-         {} + {} + {} tokens (prompt, prefix, completion), log-probability {:.2}, ended by {}\n\n\
-         {}\n{given} {}",
+         {} + {} + {} tokens (prompt, prefix, completion), log-probability {:.2}, ended by {}\n\n{}",
         line.row,
         line.problem,
         line.stage,
@@ -196,9 +193,15 @@ fn shown(stored: &StoredTrace, tokenizer: Option<&TokenizerFile>, problems: &[Pr
         line.completion_tokens,
         line.log_probability,
         line.stop,
-        plain(&text(tokenizer, &stored.trace.prompt)),
-        plain(&line.completion),
+        marked(&line.prompt, &line.prefix, &line.completion),
     )
+}
+
+/// A prompt, and after it the prefix, marked as given, and the completion.
+pub(crate) fn marked(prompt: &str, prefix: &str, completion: &str) -> String {
+    let (open, close) = if std::io::stdout().is_terminal() { ("\x1b[7m⟦", "⟧\x1b[0m") } else { ("⟦", "⟧") };
+    let given = if prefix.is_empty() { String::new() } else { format!("{open}{}{close}", plain(prefix)) };
+    format!("{}\n{given} {}", plain(prompt), plain(completion))
 }
 
 /// Text as the tokenizer writes it, or the ids when the model folder is gone.

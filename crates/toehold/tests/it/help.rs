@@ -39,6 +39,10 @@ fn the_program() {
               traces    List, filter and show stored traces, the prefix marked
               methods   List the curricula and objectives, or tell one's settings, or print its recipe
               problems  Write a recipe's problems as JSON lines, as they are or with other numbers
+              verify    Compare predictions with golds: JSON lines, a problem file's references, or an HTTP
+                        server
+              score     Log-probabilities of given tokens, to compare with any other engine
+              generate  Complete a prompt, or JSON lines of prompts, after a prefix where one is given
               bench     Measure this machine: sampling, learning and GRPO steps, with and without shared
                         prefixes
               theory    PrefixRL's separation made to run: completions by horizon, exponential against
@@ -284,6 +288,70 @@ fn traces() {
                   --json               Print results and events as JSON, one object a line, instead of tables
               -h, --help               Print help
               -V, --version            Print version
+        "#]],
+    );
+}
+
+#[test]
+fn score() {
+    check(
+        "score -h",
+        expect![[r#"
+            Log-probabilities of given tokens, to compare with any other engine
+
+            Usage: toehold score [OPTIONS] <MODEL> [FILE]
+
+            Arguments:
+              <MODEL>  A Hugging Face folder: config.json, safetensors, tokenizer.json
+              [FILE]   JSON lines [default: standard input]
+
+            Options:
+                  --batch <LINES>      Lines that are computed together; 1 answers each before the next is read
+                                       [default: 256]
+                  --dtype <DTYPE>      The numbers of matrix products; everything else, sums included, is f32
+                                       [default: f32] [possible values: f32, bf16]
+                  --threads <THREADS>  Threads to compute on [default: all of the machine's]
+              -q, --quiet              Print only results, warnings and errors
+                  --json               Print results and events as JSON, one object a line, instead of tables
+              -h, --help               Print help (see more with '--help')
+              -V, --version            Print version
+        "#]],
+    );
+}
+
+#[test]
+fn generate() {
+    check(
+        "generate -h",
+        expect![[r#"
+            Complete a prompt, or JSON lines of prompts, after a prefix where one is given
+
+            Usage: toehold generate [OPTIONS] <MODEL> [FILE]
+
+            Arguments:
+              <MODEL>  A Hugging Face folder: config.json, safetensors, tokenizer.json
+              [FILE]   JSON lines [default: standard input]
+
+            Options:
+                  --prompt <TEXT>         Complete this text, and read no lines
+                  --prefix <TEXT>         Given text after the prompt, which the completion goes on from
+                  --greedy                Take the likeliest token always, as --temperature 0
+                  --temperature <NUMBER>  Logits are divided by it [default: 1]
+                  --top-k <TOKENS>        Only the likeliest so many tokens; 0 keeps all [default: 0]
+                  --top-p <MASS>          Only the likeliest tokens up to this mass [default: 1]
+                  --max-tokens <TOKENS>   Tokens of a completion at most [default: 512, or fewer where the
+                                          context ends]
+              -n, --n <COMPLETIONS>       Completions of each prompt [default: 1]
+                  --seed <SEED>           Another seed gives other completions [default: 0]
+                  --batch <LINES>         Lines that are computed together; 1 answers each before the next is
+                                          read [default: 256]
+                  --dtype <DTYPE>         The numbers of matrix products; everything else, sums included, is f32
+                                          [default: f32] [possible values: f32, bf16]
+                  --threads <THREADS>     Threads to compute on [default: all of the machine's]
+              -q, --quiet                 Print only results, warnings and errors
+                  --json                  Print results and events as JSON, one object a line, instead of tables
+              -h, --help                  Print help (see more with '--help')
+              -V, --version               Print version
         "#]],
     );
 }

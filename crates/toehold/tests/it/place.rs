@@ -13,6 +13,9 @@ use toehold::rollout::{Store, TokenizerFile};
 /// A model that transformers made, of random weights: it succeeds at nothing.
 const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/qwen3-tiny");
 
+/// Small folders of every family, with what transformers computed for them.
+const MODELS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../policy/tests/data");
+
 /// Problems of a kind that any model can be asked.
 const PROBLEMS: &str = r#"{"id": "sum-1", "problem": "1 + 1", "answer": "2"}
 {"id": "sum-2", "problem": "2 + 3", "answer": "5"}
@@ -110,6 +113,13 @@ impl Place {
         place.write("problems.jsonl", PROBLEMS);
         place.write("held_out.jsonl", r#"{"id": "sum-3", "problem": "3 + 3", "answer": "6"}"#);
         place.write("recipe.toml", FILE_RECIPE);
+        place
+    }
+
+    /// With one of the small folders that transformers wrote, as `model`, and what it computed for it.
+    pub(crate) fn with_model(name: &str) -> Place {
+        let place = Place::new();
+        copy_folder(&Path::new(MODELS).join(name), &place.path("model"));
         place
     }
 
