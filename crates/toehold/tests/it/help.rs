@@ -357,6 +357,37 @@ fn generate() {
 }
 
 #[test]
+fn verify() {
+    check(
+        "verify -h",
+        expect![[r#"
+        Compare predictions with golds: JSON lines, a problem file's references, or an HTTP server
+
+        Usage: toehold verify [OPTIONS] [FILE]
+
+        Arguments:
+          [FILE]  JSON lines; standard input where it is left out
+
+        Options:
+              --check <PROBLEMS>           List the problems of this file whose reference answer cannot be
+                                           read, and do nothing else
+              --serve <ADDRESS>            Answer over HTTP at this address: POST /verify, /openrlhf, /verl,
+                                           GET /health
+              --strict-boxed               Only the last box is an answer, as it should be for training
+              --body-mib <MIB>             With --serve: the longest body of a request, in MiB [default: 16]
+              --connections <CONNECTIONS>  With --serve: connections at a time; more wait [default: 256]
+              --deadline <SECONDS>         With --serve: seconds for the verdicts of one request, and for
+                                           each part of it to come [default: 30]
+          -q, --quiet                      Print only results, warnings and errors
+              --json                       Print results and events as JSON, one object a line, instead of
+                                           tables
+          -h, --help                       Print help
+          -V, --version                    Print version
+    "#]],
+    );
+}
+
+#[test]
 fn methods() {
     check(
         "methods -h",

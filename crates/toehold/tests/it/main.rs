@@ -16,3 +16,4 @@ mod run;
 mod score;
 mod theory;
 mod tidy;
+mod verify;

@@ -161,7 +161,11 @@ impl Tally {
 
 fn summarise(tallies: &BTreeMap<String, Tally>, outcomes: &BTreeMap<String, u64>, output: &Output) -> Result<()> {
     let found: Vec<String> = outcomes.iter().map(|(outcome, count)| format!("{count} {outcome}")).collect();
-    output.say(format!("{} rows: {}", outcomes.values().sum::<u64>(), found.join(", ")));
+    if found.is_empty() {
+        output.warn("there are no rows");
+    } else {
+        output.say(format!("{} rows: {}", outcomes.values().sum::<u64>(), found.join(", ")));
+    }
     if tallies.is_empty() {
         return Ok(());
     }

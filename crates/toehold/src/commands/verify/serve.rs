@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -202,13 +202,15 @@ async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Answer {
 }
 
 async fn body(bounds: &Bounds, request: Request<Incoming>) -> Result<Bytes, (StatusCode, String)> {
+    let too_long = || (StatusCode::PAYLOAD_TOO_LARGE, format!("the body is longer than {} bytes", bounds.body));
+    // A length that was announced is refused before a byte of it is kept.
+    if request.body().size_hint().lower() > bounds.body as u64 {
+        return Err(too_long());
+    }
     let read = Limited::new(request.into_body(), bounds.body).collect();
     match tokio::time::timeout(bounds.patience, read).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            let error = format!("the body is longer than {} bytes", bounds.body);
-            Err((StatusCode::PAYLOAD_TOO_LARGE, error))
-        }
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_long()),
         Ok(Err(error)) => Err((StatusCode::BAD_REQUEST, format!("the body cannot be read: {error}"))),
         Err(_) => Err((StatusCode::REQUEST_TIMEOUT, format!("the body did not come within {:?}", bounds.patience))),
     }
