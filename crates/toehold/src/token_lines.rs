@@ -208,7 +208,7 @@ impl Lines {
     }
 
     /// The next lines, each made into something by `make`, which tells its tokens, too: at most `most`, and
-    /// no more once they have [`BATCH_TOKENS`].
+    /// no more once they have `BATCH_TOKENS`.
     pub fn batch<T>(&mut self, most: NonZeroUsize, make: &mut dyn FnMut(Line) -> Result<(T, usize)>) -> Batch<T> {
         let (mut items, mut tokens) = (Vec::new(), 0);
         while items.len() < most.get() && tokens < BATCH_TOKENS {
