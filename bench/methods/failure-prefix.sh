@@ -18,12 +18,12 @@ for seed in "$@"; do
     [ -d "$base" ] || "$toehold" pretrain --quiet --family chain-repair --seed "$seed" --out "$base"
     set=(--set "run.seed=$seed" --set "problems.seed=$seed" --set "policy.model=\"$base\""
         --set 'problems.synthetic={ family = "chain", steps = [1, 5], methods = "one", noise = 0.04, repair = 0.5 }'
-        --set problems.count=240 --set problems.held_out=240
+        --set problems.count=48 --set problems.held_out=240
         --set 'collect.until="max-attempts"' --set collect.max_attempts=32
         --set collect.temperature=1.0 --set collect.max_tokens=140
         --set train.flops="$flops" --set train.starts=32 --set train.group=16
         --set train.learning_rate=1e-4 --set train.max_tokens=140 --set 'train.keep="none"'
-        --set evaluate.samples=1 --set evaluate.curve_samples=64 --set evaluate.every=0 --set evaluate.max_tokens=140
+        --set evaluate.samples=1 --set evaluate.curve_samples=32 --set evaluate.every=0 --set evaluate.max_tokens=140
         --set 'evaluate.prefix_sweep=[]' --set 'evaluate.k=[1]')
     # The collection is of the base, the problems and the seed alone, so all arms share it.
     shared=$out/collection-$seed/failure-prefix/traces.db
