@@ -85,7 +85,11 @@ fn traces_of(starts: &[Start], mut traces: Vec<StoredTrace>) -> Vec<StoredTrace>
     traces
 }
 
-fn starts_in_band(prepared: &Prepared, store: &Store) -> Result<Vec<Start>> {
+/// The plain starts of the problems in the band that the recipe asks for; of all where it names none.
+///
+/// # Errors
+/// As [`material`].
+pub fn starts_in_band(prepared: &Prepared, store: &Store) -> Result<Vec<Start>> {
     let starts = prepared.starts.clone();
     let Some(band) = prepared.plan.problems.band else { return Ok(starts) };
     let counts = sample::problem_counts(prepared, store)?;

@@ -127,7 +127,7 @@ fn run(
     let mut curriculum = Always(starts.iter().cloned().map(Arc::new).collect());
     let objective = objective("kind = \"reinforce\"");
     let curriculum = &mut curriculum;
-    train(policy, Setup { store: &mut store, judge, curriculum, objective: objective.weigh(), plan, listener }).unwrap()
+    train(policy, Setup { store: &mut store, judge, curriculum, objective: &objective, plan, listener }).unwrap()
 }
 
 /// A policy that ends after about nine thoughts, whatever the problem.

@@ -210,7 +210,7 @@ fn beside_reference(objective: &Objective, steps: u64, aggregation: Aggregation)
         store: &mut store,
         judge: &strings,
         curriculum: curriculum.as_mut(),
-        objective: objective.weigh(),
+        objective,
         plan: &plan,
         listener: &mut listener,
     };

@@ -106,7 +106,7 @@ fn from_collection_to_a_prefix_sweep() {
         store: &mut store,
         judge: &strings,
         curriculum: curriculum.as_mut(),
-        objective: objective.weigh(),
+        objective: &objective,
         plan: &plan,
         listener: &mut |_: &Event| ControlFlow::Continue(()),
     };

@@ -153,14 +153,18 @@ fn count_plan(prepared: &Prepared, samples: u32) -> CountPlan {
     }
 }
 
+/// The plain starts that are measured: of training problems, and of held-out ones where there are.
+pub fn measured_starts(prepared: &Prepared) -> (Vec<Start>, Option<Vec<Start>>) {
+    let settings = &prepared.plan.evaluate;
+    let held_out = || first(prepared.held_out_starts.clone(), settings.held_out_problems);
+    let train = first(prepared.starts.clone(), settings.train_problems);
+    (train, (!prepared.held_out.is_empty()).then(held_out))
+}
+
 /// The sets of plain problems that are measured, by name: training ones, and held-out ones where there are.
 fn plain_sets(prepared: &Prepared) -> Vec<(&'static str, Vec<Start>)> {
-    let settings = &prepared.plan.evaluate;
-    let mut sets = vec![("train", first(prepared.starts.clone(), settings.train_problems))];
-    if !prepared.held_out.is_empty() {
-        sets.push(("held out", first(prepared.held_out_starts.clone(), settings.held_out_problems)));
-    }
-    sets
+    let (train, held_out) = measured_starts(prepared);
+    std::iter::once(("train", train)).chain(held_out.map(|starts| ("held out", starts))).collect()
 }
 
 /// The traces that succeeded, the first one of each problem, then the second one of each, and so on: a
@@ -220,12 +224,10 @@ fn measure(
         Ok(SetMeasurement { count, pass_at_k })
     };
     tick("training problems")?;
-    let train = set(first(prepared.starts.clone(), settings.train_problems), policy)?;
+    let (train, held_out) = measured_starts(prepared);
+    let train = set(train, policy)?;
     tick("held-out problems")?;
-    let held_out = match prepared.held_out.is_empty() {
-        true => None,
-        false => Some(set(first(prepared.held_out_starts.clone(), settings.held_out_problems), policy)?),
-    };
+    let held_out = held_out.map(|starts| set(starts, policy)).transpose()?;
     let mut sweep = Vec::new();
     let sweep_plan = CountPlan { samples: settings.curve_samples, ..plan.clone() };
     for &share in settings.prefix_sweep.iter().filter(|_| !sources.is_empty()) {

@@ -14,6 +14,7 @@ use toehold_training::trainer::{
 };
 
 use crate::command_line::RecipeArgs;
+use crate::commands::evaluate::measured_starts;
 use crate::commands::sample;
 use crate::interrupt::{self, Interrupted};
 use crate::material;
@@ -169,7 +170,7 @@ fn train(
         store,
         judge: &judge,
         curriculum: curriculum.as_mut(),
-        objective: plan.objective.weigh(),
+        objective: &plan.objective,
         plan: &train_plan,
         listener,
     };
@@ -183,11 +184,9 @@ fn train(
 fn train_plan(prepared: &Prepared, spent: Compute) -> Result<TrainPlan> {
     let plan = &prepared.plan;
     let evaluate = &plan.evaluate;
-    let mut sets = vec![("train".to_owned(), first(prepared.starts.clone(), evaluate.train_problems))];
-    if !prepared.held_out.is_empty() {
-        let starts = prepared.held_out_starts.clone();
-        sets.push(("held_out".to_owned(), first(starts, evaluate.held_out_problems)));
-    }
+    let (train, held_out) = measured_starts(prepared);
+    let held_out = held_out.map(|starts| ("held_out".to_owned(), starts));
+    let sets = std::iter::once(("train".to_owned(), train)).chain(held_out).collect();
     Ok(TrainPlan {
         train: plan.train.clone(),
         detect: plan.detect.clone(),

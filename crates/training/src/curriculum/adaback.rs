@@ -25,8 +25,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use toehold_rollout::SuccessCount;
 
-use super::guidance::{Guide, Tally, bits, named, refuse};
-use super::{BuildError, Curriculum, Cycle, Fate, GroupOutcome, Material, RestoreError, Selection, Traces, kept};
+use super::guidance::{Guide, Tally};
+use super::{
+    BuildError, Curriculum, Cycle, Fate, GroupOutcome, Material, RestoreError, Selection, Traces, kept, named, refuse,
+};
 use crate::random;
 use crate::recipe::{RecipeError, section};
 
@@ -126,7 +128,7 @@ struct Known {
     /// By problem; none for one that was not chosen yet.
     intervals: Vec<Option<Interval>>,
     /// The share of the solution that a problem is at least given at first.
-    #[serde(with = "bits")]
+    #[serde(with = "kept::bits")]
     unseen: f64,
     tally: Tally,
 }

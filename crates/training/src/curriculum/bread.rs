@@ -28,8 +28,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use toehold_rollout::SuccessCount;
 
-use super::guidance::{Guide, Tally, is_all_fail, named, refuse};
-use super::{BuildError, Curriculum, Cycle, Fate, GroupOutcome, Material, RestoreError, Selection, Traces, kept};
+use super::guidance::{Guide, Tally, is_all_fail};
+use super::{
+    BuildError, Curriculum, Cycle, Fate, GroupOutcome, Material, RestoreError, Selection, Traces, kept, named, refuse,
+};
 use crate::recipe::{RecipeError, section};
 
 section! {

@@ -60,6 +60,13 @@ impl Cycle {
     }
 }
 
+/// Whether start number `at` of a run, from 0, is one of this share of the starts: those up to any number
+/// are the share of them, rounded down.
+pub(super) fn is_among(share: f64, at: u64) -> bool {
+    let before = |count: u64| (count as f64 * share).floor();
+    before(at + 1) > before(at)
+}
+
 #[cfg(test)]
 mod tests {
     use super::Cycle;

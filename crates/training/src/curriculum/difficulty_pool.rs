@@ -24,8 +24,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use toehold_rollout::{Start, StartId};
 
+use super::cycle::is_among;
 use super::faded::Faded;
-use super::{BuildError, Curriculum, Fate, GroupOutcome, Material, RestoreError, Selection, Traces, kept};
+use super::{
+    BuildError, Curriculum, Fate, GroupOutcome, Material, RestoreError, Selection, Traces, kept, named, refuse,
+};
 use crate::random;
 use crate::recipe::{RecipeError, section};
 
@@ -47,9 +50,6 @@ impl DifficultyPool {
     pub(super) const TRACES: Traces = Traces::None;
 
     pub(super) fn checked(self) -> Result<DifficultyPool, RecipeError> {
-        let refuse = |key, found: f64, expected| {
-            Err(RecipeError::OutOfRange { section: "curriculum", key, found: found.to_string(), expected })
-        };
         match self {
             DifficultyPool { high, .. } if !(0.0..=1.0).contains(&high) => refuse("high", high, "in [low, 1]"),
             DifficultyPool { low, high, .. } if !(0.0..=high).contains(&low) => refuse("low", low, "in [0, high]"),
@@ -119,10 +119,9 @@ impl DifficultyPoolCurriculum {
         [medium, others]
     }
 
-    /// Whether start number `at` of the run explores: up to any number, the share of them, rounded down.
+    /// Whether start number `at` of the run explores.
     fn explores(&self, at: u64) -> bool {
-        let before = |count: u64| (count as f64 * self.settings.explore).floor();
-        before(at + 1) > before(at)
+        is_among(self.settings.explore, at)
     }
 
     fn give(&mut self, at: usize) -> Selection {
@@ -188,12 +187,12 @@ impl Curriculum for DifficultyPoolCurriculum {
         let rates: Vec<Option<f64>> = self.pool.estimates.iter().map(|estimate| estimate.ratio()).collect();
         let count = |of: &dyn Fn(f64) -> bool| rates.iter().filter(|rate| rate.is_some_and(of)).count() as f64;
         let DifficultyPool { low, high, .. } = self.settings;
-        BTreeMap::from([
-            ("curriculum/problems_below".to_owned(), count(&|rate| rate < low)),
-            ("curriculum/problems_medium".to_owned(), count(&|rate| (low..=high).contains(&rate))),
-            ("curriculum/problems_above".to_owned(), count(&|rate| rate > high)),
-            ("curriculum/problems_untried".to_owned(), rates.iter().filter(|rate| rate.is_none()).count() as f64),
-            ("curriculum/starts_explored".to_owned(), self.pool.explored as f64),
+        named([
+            ("problems_below", count(&|rate| rate < low)),
+            ("problems_medium", count(&|rate| (low..=high).contains(&rate))),
+            ("problems_above", count(&|rate| rate > high)),
+            ("problems_untried", rates.iter().filter(|rate| rate.is_none()).count() as f64),
+            ("starts_explored", self.pool.explored as f64),
         ])
     }
 }

@@ -24,7 +24,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use toehold_rollout::Start;
 
-use super::{BuildError, Curriculum, Cycle, Fate, GroupOutcome, Material, RestoreError, Selection, Traces, kept};
+use super::{
+    BuildError, Curriculum, Cycle, Fate, GroupOutcome, Material, RestoreError, Selection, Traces, kept, named, refuse,
+};
 use crate::recipe::{RecipeError, section};
 
 section! {
@@ -40,12 +42,7 @@ impl DynamicSampling {
 
     pub(super) fn checked(self) -> Result<DynamicSampling, RecipeError> {
         match self {
-            DynamicSampling { rounds: 0 } => Err(RecipeError::OutOfRange {
-                section: "curriculum",
-                key: "rounds",
-                found: "0".to_owned(),
-                expected: "at least 1",
-            }),
+            DynamicSampling { rounds: 0 } => refuse("rounds", 0, "at least 1"),
             _ => Ok(self),
         }
     }
@@ -148,10 +145,10 @@ impl Curriculum for DynamicSamplingCurriculum {
     }
 
     fn metrics(&self) -> BTreeMap<String, f64> {
-        BTreeMap::from([
-            ("curriculum/epoch".to_owned(), self.cycle.epoch() as f64),
-            ("curriculum/groups_sampled".to_owned(), self.groups.sampled as f64),
-            ("curriculum/groups_mixed".to_owned(), self.groups.mixed as f64),
+        named([
+            ("epoch", self.cycle.epoch() as f64),
+            ("groups_sampled", self.groups.sampled as f64),
+            ("groups_mixed", self.groups.mixed as f64),
         ])
     }
 }

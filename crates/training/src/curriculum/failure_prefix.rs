@@ -39,7 +39,7 @@ use toehold_rollout::{ProblemId, Start, StartId, SuccessCount};
 use self::progress::{Phase, Progress};
 use super::cut::even_cuts;
 use super::{
-    BuildError, Curriculum, Cycle, Fate, GroupOutcome, Material, RestoreError, Selection, Source, Traces, kept,
+    BuildError, Curriculum, Cycle, Fate, GroupOutcome, Material, RestoreError, Selection, Source, Traces, kept, refuse,
 };
 use crate::random;
 use crate::recipe::{RecipeError, section};
@@ -100,19 +100,15 @@ pub fn failure_prefixes(settings: &FailurePrefix, sources: &[Source], seed: u64)
             screened.without_failure += 1;
         } else if (count.successes as f64) < settings.saturated * count.attempts as f64 {
             screened.unsaturated += 1;
-        } else if let Some(failure) = failures.filter(cut).min_by_key(|source| (lot(source, seed), source.row)) {
+        } else if let Some(failure) =
+            failures.filter(cut).min_by_key(|source| (source.lot("failure", seed), source.row))
+        {
             screened.problems.push(starts_of(settings, failure));
         } else {
             screened.uncuttable += 1;
         }
     }
     screened
-}
-
-/// A number that is drawn for this failure: the least one of a problem's is taken.
-fn lot(source: &Source, seed: u64) -> u64 {
-    let tokens: Vec<u64> = source.tokens.iter().map(|&token| u64::from(token)).collect();
-    random::seed_for(seed, &format!("failure {}", source.problem.as_str()), &tokens)
 }
 
 fn starts_of(settings: &FailurePrefix, source: &Source) -> Vec<Start> {
@@ -125,13 +121,10 @@ impl FailurePrefix {
     pub(super) const TRACES: Traces = Traces::All;
 
     pub(super) fn checked(self) -> Result<FailurePrefix, RecipeError> {
-        let refuse = |key, found: f64, expected| {
-            Err(RecipeError::OutOfRange { section: "curriculum", key, found: found.to_string(), expected })
-        };
         match self {
-            FailurePrefix { cuts: 0, .. } => refuse("cuts", 0.0, "at least 1"),
-            FailurePrefix { rollouts: 0, .. } => refuse("rollouts", 0.0, "at least 1"),
-            FailurePrefix { patience: 0, .. } => refuse("patience", 0.0, "at least 1"),
+            FailurePrefix { cuts: 0, .. } => refuse("cuts", 0, "at least 1"),
+            FailurePrefix { rollouts: 0, .. } => refuse("rollouts", 0, "at least 1"),
+            FailurePrefix { patience: 0, .. } => refuse("patience", 0, "at least 1"),
             FailurePrefix { target, .. } if !(target > 0.0 && target < 1.0) => refuse("target", target, "in (0, 1)"),
             FailurePrefix { saturated, .. } if !(0.0..=1.0).contains(&saturated) => {
                 refuse("saturated", saturated, "in [0, 1]")

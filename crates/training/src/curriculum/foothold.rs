@@ -49,7 +49,9 @@ use self::line::{Part, Rungs};
 use self::posterior::{Line, interval, learn, levels, likelihood, marginals};
 use self::worth::{Cost, Value, expected, tokens};
 use super::faded::Faded;
-use super::{BuildError, Curriculum, Fate, GroupOutcome, Material, RestoreError, Selection, Traces, kept};
+use super::{
+    BuildError, Curriculum, Fate, GroupOutcome, Material, RestoreError, Selection, Traces, kept, named, refuse,
+};
 use crate::recipe::{RecipeError, section};
 
 section! {
@@ -82,11 +84,8 @@ impl Foothold {
     pub(super) const TRACES: Traces = Traces::All;
 
     pub(super) fn checked(self) -> Result<Foothold, RecipeError> {
-        let refuse = |key, found: f64, expected| {
-            Err(RecipeError::OutOfRange { section: "curriculum", key, found: found.to_string(), expected })
-        };
         match self {
-            Foothold { cuts: 0, .. } => refuse("cuts", 0.0, "at least 1"),
+            Foothold { cuts: 0, .. } => refuse("cuts", 0, "at least 1"),
             Foothold { high, .. } if !(0.0..=1.0).contains(&high) => refuse("high", high, "in [low, 1]"),
             Foothold { low, high, .. } if !(0.0..=high).contains(&low) => refuse("low", low, "in [0, high]"),
             Foothold { keep, .. } if !(keep > 0.0 && keep <= 1.0) => refuse("keep", keep, "in (0, 1]"),
@@ -325,17 +324,11 @@ impl Curriculum for FootholdCurriculum {
         let open = |(problem, beliefs): &(usize, &Vec<Belief>)| !self.candidates(*problem, beliefs).is_empty();
         let plain = |(line, beliefs): (&Rungs, &Vec<Belief>)| beliefs[line.plain];
         let plain: Vec<Belief> = self.lines.iter().zip(&beliefs).map(plain).collect();
-        let mut metrics = BTreeMap::from([
-            ("curriculum/problems_open".to_owned(), beliefs.iter().enumerate().filter(open).count() as f64),
-            (
-                "curriculum/problems_useful_plain".to_owned(),
-                plain.iter().filter(|belief| belief.is_useful(&self.settings)).count() as f64,
-            ),
-            (
-                "curriculum/plain_success".to_owned(),
-                plain.iter().map(|belief| belief.mean).sum::<f64>() / plain.len() as f64,
-            ),
-            ("curriculum/groups_mixed".to_owned(), self.progress.mixed as f64),
+        let mut metrics = named([
+            ("problems_open", beliefs.iter().enumerate().filter(open).count() as f64),
+            ("problems_useful_plain", plain.iter().filter(|belief| belief.is_useful(&self.settings)).count() as f64),
+            ("plain_success", plain.iter().map(|belief| belief.mean).sum::<f64>() / plain.len() as f64),
+            ("groups_mixed", self.progress.mixed as f64),
         ]);
         let groups = Part::ALL
             .map(|part| (format!("curriculum/groups_{}", part.as_str()), self.progress.groups[part as usize] as f64));

@@ -26,8 +26,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::guidance::{Guide, Tally, check_shares, is_all_fail, named};
-use super::{BuildError, Curriculum, Cycle, Fate, GroupOutcome, Material, RestoreError, Selection, Traces, kept};
+use super::guidance::{Guide, Tally, check_shares, is_all_fail};
+use super::{
+    BuildError, Curriculum, Cycle, Fate, GroupOutcome, Material, RestoreError, Selection, Traces, kept, named,
+};
 use crate::recipe::{RecipeError, section};
 
 section! {

@@ -16,13 +16,12 @@ mod tests;
 pub(super) mod world;
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Display;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use toehold_rollout::{ProblemId, Start, SuccessCount};
 
-use super::{BuildError, Fate, GroupOutcome, Material, Selection, Source, kept};
+use super::{BuildError, Fate, GroupOutcome, Material, Selection, Source, kept, named, refuse};
 use crate::recipe::RecipeError;
 
 /// The problems, each with its solution where it has one that can be cut.
@@ -190,41 +189,11 @@ pub(super) fn is_all_fail(outcome: GroupOutcome) -> bool {
     outcome.count.attempts > 0 && outcome.count.successes == 0
 }
 
-/// Whether start number `at` of a run, from 0, is one of this share of the starts: those up to any number
-/// are the share of them, rounded down.
-pub(super) fn is_among(share: f64, at: u64) -> bool {
-    let before = |count: u64| (count as f64 * share).floor();
-    before(at + 1) > before(at)
-}
-
-/// Metrics under the names that they have in events.
-pub(super) fn named<const N: usize>(values: [(&str, f64); N]) -> BTreeMap<String, f64> {
-    values.into_iter().map(|(name, value)| (format!("curriculum/{name}"), value)).collect()
-}
-
-/// A setting out of its range.
-pub(super) fn refuse<T>(key: &'static str, found: impl Display, expected: &'static str) -> Result<T, RecipeError> {
-    Err(RecipeError::OutOfRange { section: "curriculum", key, found: found.to_string(), expected })
-}
-
 /// Shares to give, as a setting: refused when there is none or one is outside `[0, 1]`.
 pub(super) fn check_shares(key: &'static str, shares: &[f64]) -> Result<(), RecipeError> {
     match shares.iter().find(|share| !(0.0..=1.0).contains(*share)) {
         _ if shares.is_empty() => refuse(key, "[]", "at least one share"),
         Some(share) => refuse(key, share, "in [0, 1] each"),
         None => Ok(()),
-    }
-}
-
-/// Keeps a real number by its bits: as text it would come back a little different.
-pub(super) mod bits {
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(in super::super) fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u64(value.to_bits())
-    }
-
-    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-        u64::deserialize(deserializer).map(f64::from_bits)
     }
 }

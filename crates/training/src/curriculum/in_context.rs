@@ -27,8 +27,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use toehold_rollout::{Origin, Start};
 
+use super::cycle::is_among;
 use super::{
-    BuildError, Curriculum, Cycle, Fate, GroupOutcome, Material, RestoreError, Selection, Source, Traces, kept,
+    BuildError, Curriculum, Cycle, Fate, GroupOutcome, Material, RestoreError, Selection, Source, Traces, kept, named,
+    refuse,
 };
 use crate::random;
 use crate::recipe::{RecipeError, section};
@@ -64,13 +66,11 @@ impl InContext {
     pub(super) const TRACES: Traces = Traces::Correct;
 
     pub(super) fn checked(self) -> Result<InContext, RecipeError> {
-        let refuse =
-            |key, found: String, expected| Err(RecipeError::OutOfRange { section: "curriculum", key, found, expected });
         match self {
             InContext { plain_share, .. } if !(0.0..=1.0).contains(&plain_share) => {
-                refuse("plain_share", plain_share.to_string(), "in [0, 1]")
+                refuse("plain_share", plain_share, "in [0, 1]")
             }
-            InContext { longest: 0, .. } => refuse("longest", "0".to_owned(), "at least 1"),
+            InContext { longest: 0, .. } => refuse("longest", 0, "at least 1"),
             _ => Ok(self),
         }
     }
@@ -123,10 +123,9 @@ struct Kept {
 }
 
 impl InContextCurriculum {
-    /// Whether start number `at` of the run is plain: up to any number, the share of them, rounded down.
+    /// Whether start number `at` of the run is plain.
     fn is_plain(&self, at: u64) -> bool {
-        let before = |count: u64| (count as f64 * self.plain_share).floor();
-        before(at + 1) > before(at)
+        is_among(self.plain_share, at)
     }
 
     /// A trace of another problem, each equally likely; none where there is none.
@@ -185,10 +184,7 @@ impl Curriculum for InContextCurriculum {
     }
 
     fn metrics(&self) -> BTreeMap<String, f64> {
-        let mut metrics = BTreeMap::from([
-            ("curriculum/epoch".to_owned(), self.cycle.epoch() as f64),
-            ("curriculum/traces_to_show".to_owned(), self.shown.len() as f64),
-        ]);
+        let mut metrics = named([("epoch", self.cycle.epoch() as f64), ("traces_to_show", self.shown.len() as f64)]);
         for (kind, tally) in ["plain", "shown"].iter().zip(&self.rollouts) {
             metrics.insert(format!("curriculum/{kind}_groups"), tally.groups as f64);
             metrics.insert(format!("curriculum/{kind}_rollouts"), tally.attempts as f64);

@@ -31,3 +31,16 @@ pub(super) fn kept<T: DeserializeOwned>(value: &Value, material: &str) -> Result
     }
     T::deserialize(&value["state"]).map_err(|error| RestoreError { reason: error.to_string() })
 }
+
+/// Keeps a real number by its bits: as text it would come back a little different.
+pub(super) mod bits {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(in super::super) fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(value.to_bits())
+    }
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        u64::deserialize(deserializer).map(f64::from_bits)
+    }
+}

@@ -17,6 +17,7 @@ mod kept;
 pub(crate) mod simulation;
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,7 @@ use toehold_verifier::Verifier;
 
 pub use cycle::Cycle;
 
+use crate::random;
 use crate::recipe::{Listing, Method, RecipeError};
 
 /// Chooses starts and learns from what came of them.
@@ -82,8 +84,6 @@ pub struct GroupOutcome {
     pub count: SuccessCount,
     /// Tokens of all its completions.
     pub completion_tokens: u64,
-    /// Completions that the limit of tokens ended.
-    pub cut_off: u64,
 }
 
 impl GroupOutcome {
@@ -181,6 +181,12 @@ impl Source {
         let limit = cut::answer_limit(verifier, &tokens, decode);
         let (problem, prompt) = (start.problem.clone(), start.prompt.clone());
         Source { problem, prompt, tokens, row: None, is_correct: true, limit }
+    }
+
+    /// A number drawn for this trace by its problem and tokens, whatever its row; `purpose` names the draw.
+    fn lot(&self, purpose: &str, seed: u64) -> u64 {
+        let tokens: Vec<u64> = self.tokens.iter().map(|&token| u64::from(token)).collect();
+        random::seed_for(seed, &format!("{purpose} {}", self.problem.as_str()), &tokens)
     }
 
     /// The start that gives the first `length` of its tokens, at most all.
@@ -349,6 +355,16 @@ curricula! {
     difficulty_pool::DifficultyPool { name: "difficulty-pool", paper: "ours", recipe: "difficulty-pool" },
     /// Another problem with its correct trace before the problem.
     in_context::InContext { name: "in-context", paper: "ours", recipe: "in-context" },
+}
+
+/// A setting out of its range.
+fn refuse<T>(key: &'static str, found: impl Display, expected: &'static str) -> Result<T, RecipeError> {
+    Err(RecipeError::OutOfRange { section: "curriculum", key, found: found.to_string(), expected })
+}
+
+/// Metrics under the names that they have in events.
+fn named<const N: usize>(values: [(&str, f64); N]) -> BTreeMap<String, f64> {
+    values.into_iter().map(|(name, value)| (format!("curriculum/{name}"), value)).collect()
 }
 
 /// Reads the count `taken` from a state whose `pool` has to be `expected`.

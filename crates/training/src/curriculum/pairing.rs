@@ -26,7 +26,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use toehold_rollout::{ProblemId, Start, SuccessCount};
 
-use super::{BuildError, Curriculum, Cycle, Fate, GroupOutcome, Material, RestoreError, Selection, Traces, kept};
+use super::{
+    BuildError, Curriculum, Cycle, Fate, GroupOutcome, Material, RestoreError, Selection, Traces, kept, named, refuse,
+};
 use crate::random;
 use crate::recipe::{RecipeError, section};
 
@@ -47,14 +49,11 @@ impl Pairing {
     pub(super) const TRACES: Traces = Traces::All;
 
     pub(super) fn checked(self) -> Result<Pairing, RecipeError> {
-        let refuse = |key, found: f64, expected| {
-            Err(RecipeError::OutOfRange { section: "curriculum", key, found: found.to_string(), expected })
-        };
         let is_inside = |share: f64| share > 0.0 && share < 1.0;
         match self {
             Pairing { hard, .. } if !is_inside(hard) => refuse("hard", hard, "in (0, 1)"),
             Pairing { brittle, .. } if !is_inside(brittle) => refuse("brittle", brittle, "in (0, 1)"),
-            Pairing { problems: 0, .. } => refuse("problems", 0.0, "at least 1"),
+            Pairing { problems: 0, .. } => refuse("problems", 0, "at least 1"),
             _ => Ok(self),
         }
     }
@@ -183,7 +182,7 @@ impl Curriculum for PairingCurriculum {
     }
 
     fn metrics(&self) -> BTreeMap<String, f64> {
-        let mut metrics = BTreeMap::from([("curriculum/pairs".to_owned(), self.pools[1].cycle.taken() as f64)]);
+        let mut metrics = named([("pairs", self.pools[1].cycle.taken() as f64)]);
         for (role, pool) in ROLES.iter().zip(&self.pools) {
             metrics.insert(format!("curriculum/{role}_problems"), pool.candidates.len() as f64);
             metrics.insert(format!("curriculum/{role}_rollouts"), pool.groups.rollouts.attempts as f64);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use toehold_rollout::Start;
 
-use super::{BuildError, Curriculum, Cycle, Fate, GroupOutcome, Material, RestoreError, Selection, Traces};
+use super::{BuildError, Curriculum, Cycle, Fate, GroupOutcome, Material, RestoreError, Selection, Traces, named};
 use crate::recipe::{RecipeError, section};
 
 section! {
@@ -66,7 +66,7 @@ impl Curriculum for PlainCurriculum {
     }
 
     fn metrics(&self) -> BTreeMap<String, f64> {
-        BTreeMap::from([("curriculum/epoch".to_owned(), self.cycle.epoch() as f64)])
+        named([("epoch", self.cycle.epoch() as f64)])
     }
 }
 

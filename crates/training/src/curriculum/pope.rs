@@ -27,8 +27,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use toehold_rollout::SuccessCount;
 
-use super::guidance::{Guide, Tally, is_among, named, refuse};
-use super::{BuildError, Curriculum, Cycle, Fate, GroupOutcome, Material, RestoreError, Selection, Traces, kept};
+use super::cycle::is_among;
+use super::guidance::{Guide, Tally};
+use super::{
+    BuildError, Curriculum, Cycle, Fate, GroupOutcome, Material, RestoreError, Selection, Traces, kept, named, refuse,
+};
 use crate::recipe::{RecipeError, section};
 
 section! {

@@ -28,7 +28,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use toehold_rollout::{Start, StartId};
 
-use super::{BuildError, Curriculum, Cycle, Fate, GroupOutcome, Material, RestoreError, Selection, Traces, kept};
+use super::{
+    BuildError, Curriculum, Cycle, Fate, GroupOutcome, Material, RestoreError, Selection, Traces, kept, named, refuse,
+};
 use crate::recipe::{RecipeError, section};
 
 section! {
@@ -60,9 +62,6 @@ impl Residual {
     pub(super) const TRACES: Traces = Traces::None;
 
     pub(super) fn checked(self) -> Result<Residual, RecipeError> {
-        let refuse = |key, found: f64, expected| {
-            Err(RecipeError::OutOfRange { section: "curriculum", key, found: found.to_string(), expected })
-        };
         let is_finite = |value: f64| value.is_finite() && value >= 0.0;
         match self {
             Residual { base, .. } if !(is_finite(base) && base > 0.0) => refuse("base", base, "above 0"),
@@ -178,12 +177,12 @@ impl Curriculum for ResidualCurriculum {
     fn metrics(&self) -> BTreeMap<String, f64> {
         let count = |of: &dyn Fn(u32) -> bool| self.heat.iter().filter(|&&heat| of(heat)).count() as f64;
         let most = self.settings.most();
-        BTreeMap::from([
-            ("curriculum/epoch".to_owned(), self.cycle.epoch() as f64),
-            ("curriculum/problems_residual".to_owned(), count(&|heat| heat > 0)),
-            ("curriculum/problems_hottest".to_owned(), count(&|heat| most > 0 && heat == most)),
-            ("curriculum/groups_hot".to_owned(), self.groups.hot as f64),
-            ("curriculum/groups_hot_mixed".to_owned(), self.groups.hot_mixed as f64),
+        named([
+            ("epoch", self.cycle.epoch() as f64),
+            ("problems_residual", count(&|heat| heat > 0)),
+            ("problems_hottest", count(&|heat| most > 0 && heat == most)),
+            ("groups_hot", self.groups.hot as f64),
+            ("groups_hot_mixed", self.groups.hot_mixed as f64),
         ])
     }
 }

@@ -32,7 +32,7 @@ pub(crate) fn step(
             let mut rng = random::stream(11, "world", &[step, played.len() as u64]);
             let mut count = SuccessCount::default();
             (0..GROUP).for_each(|_| count.add(random::unit(&mut rng) < chance(&selection.start)));
-            let outcome = GroupOutcome { count, completion_tokens: 10 * GROUP, cut_off: 0 };
+            let outcome = GroupOutcome { count, completion_tokens: 10 * GROUP };
             let fate = curriculum.observe(&selection, outcome);
             played.push(Played { selection, outcome, fate });
         }

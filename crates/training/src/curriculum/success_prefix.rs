@@ -26,8 +26,10 @@ use serde_json::{Value, json};
 use toehold_rollout::Start;
 
 use super::cut::uniform_cuts;
+use super::cycle::is_among;
 use super::{
-    BuildError, Curriculum, Cycle, Fate, GroupOutcome, Material, RestoreError, Selection, Source, Traces, restored,
+    BuildError, Curriculum, Cycle, Fate, GroupOutcome, Material, RestoreError, Selection, Source, Traces, named,
+    refuse, restored,
 };
 use crate::random;
 use crate::recipe::{RecipeError, section};
@@ -68,11 +70,8 @@ impl SuccessPrefix {
     pub(super) const TRACES: Traces = Traces::Correct;
 
     pub(super) fn checked(self) -> Result<SuccessPrefix, RecipeError> {
-        let refuse = |key, found: f64, expected| {
-            Err(RecipeError::OutOfRange { section: "curriculum", key, found: found.to_string(), expected })
-        };
         match self {
-            SuccessPrefix { cuts: 0, .. } => refuse("cuts", 0.0, "at least 1"),
+            SuccessPrefix { cuts: 0, .. } => refuse("cuts", 0, "at least 1"),
             SuccessPrefix { from, .. } if !(0.0..=1.0).contains(&from) => refuse("from", from, "in [0, 1]"),
             SuccessPrefix { from, to, .. } if !(from..=1.0).contains(&to) => refuse("to", to, "in [from, 1]"),
             SuccessPrefix { plain_share, .. } if !(0.0..=1.0).contains(&plain_share) => {
@@ -112,11 +111,9 @@ struct SuccessPrefixCurriculum {
 }
 
 impl SuccessPrefixCurriculum {
-    /// Whether start number `at` of the run is plain: the plain ones up to any number are its share of
-    /// them, rounded down.
+    /// Whether start number `at` of the run is plain.
     fn is_plain(&self, at: u64) -> bool {
-        let plain_before = |count: u64| (count as f64 * self.plain_share).floor();
-        plain_before(at + 1) > plain_before(at)
+        is_among(self.plain_share, at)
     }
 
     fn select(&mut self) -> Option<Selection> {
@@ -159,11 +156,11 @@ impl Curriculum for SuccessPrefixCurriculum {
 
     fn metrics(&self) -> BTreeMap<String, f64> {
         let problems: BTreeSet<&str> = self.prefixed.iter().map(|start| start.problem.as_str()).collect();
-        BTreeMap::from([
-            ("curriculum/plain_epoch".to_owned(), self.plain_cycle.epoch() as f64),
-            ("curriculum/prefixed_epoch".to_owned(), self.prefixed_cycle.epoch() as f64),
-            ("curriculum/prefixes".to_owned(), self.prefixed.len() as f64),
-            ("curriculum/problems_with_prefix".to_owned(), problems.len() as f64),
+        named([
+            ("plain_epoch", self.plain_cycle.epoch() as f64),
+            ("prefixed_epoch", self.prefixed_cycle.epoch() as f64),
+            ("prefixes", self.prefixed.len() as f64),
+            ("problems_with_prefix", problems.len() as f64),
         ])
     }
 }

@@ -16,8 +16,10 @@
 
 use toehold_rollout::SuccessCount;
 
+use super::Weigh;
+
 /// What an objective answers that learns from given tokens. Every default says "none of it".
-pub trait Given {
+pub trait Given: Weigh {
     /// How many stored successes are to join a plain group of these rewards, at most.
     fn wanted(&self, rewards: &[f64]) -> usize {
         let _ = rewards;
@@ -26,7 +28,9 @@ pub trait Given {
 
     /// The advantages of the group's own traces, then those of the `stored` successes that join it, of
     /// which there may be fewer than were wanted, or none.
-    fn joint_advantages(&self, rewards: &[f64], stored: usize) -> (Vec<f64>, Vec<f64>);
+    fn joint_advantages(&self, rewards: &[f64], stored: usize) -> (Vec<f64>, Vec<f64>) {
+        (self.advantages(rewards), vec![0.0; stored])
+    }
 
     /// The advantage of a group's prefix: none where it is not learnt from. `plain` are the rewards of
     /// the batch's plain groups of the same problem.

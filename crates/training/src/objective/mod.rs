@@ -119,11 +119,6 @@ impl Method for Objective {
 }
 
 impl Objective {
-    /// The functions of this objective.
-    pub fn weigh(&self) -> &dyn Weigh {
-        self
-    }
-
     /// Whether it learns from collected successes, so that there has to be a collection.
     pub fn wants_collection(&self) -> bool {
         self.given().is_some_and(|given| given.wanted(&[0.0]) > 0)

@@ -79,10 +79,6 @@ impl Weigh for PrefixRft {
 }
 
 impl Given for PrefixRft {
-    fn joint_advantages(&self, rewards: &[f64], stored: usize) -> (Vec<f64>, Vec<f64>) {
-        (self.advantages(rewards), vec![0.0; stored])
-    }
-
     fn prefix_advantage(&self, rewards: &[f64], plain: &[f64]) -> Option<f64> {
         let mean = |rewards: &[f64]| rewards.iter().sum::<f64>() / rewards.len() as f64;
         let has_both = !rewards.is_empty() && !plain.is_empty();

@@ -44,9 +44,9 @@ fn degenerate_groups() {
         let cells: Vec<String> = groups
             .iter()
             .map(|rewards| {
-                let mut found = objective.weigh().advantages(rewards);
+                let mut found = objective.advantages(rewards);
                 assert_eq!(found.len(), rewards.len());
-                objective.weigh().normalise_batch(&mut found, &vec![3; rewards.len()]);
+                objective.normalise_batch(&mut found, &vec![3; rewards.len()]);
                 let shown = |a: f64| if a == 0.0 { ".".to_owned() } else { format!("{a:.4}") };
                 match found[..] {
                     [only] => shown(only),
@@ -94,7 +94,7 @@ fn degenerate_groups() {
 #[test]
 fn nothing_gives_nothing_and_no_number_is_lost() {
     for (name, objective) in all() {
-        let weigh = objective.weigh();
+        let weigh = &objective;
         assert!(weigh.advantages(&[]).is_empty(), "{name}");
         weigh.normalise_batch(&mut [], &[]);
         // A batch without completion tokens.
@@ -125,7 +125,7 @@ fn a_fresh_trace_counts_its_advantage() {
     for (name, objective) in all() {
         let view =
             TraceView { advantage: 0.75, rewards: &[1.0, 0.0], current: &scores, behavior: &scores, entropy: None };
-        assert_eq!(objective.weigh().coefficients_of(&view), [-0.75; 3], "{name}");
+        assert_eq!(objective.coefficients_of(&view), [-0.75; 3], "{name}");
     }
 }
 
@@ -134,7 +134,7 @@ fn a_fresh_trace_counts_its_advantage() {
 fn given_tokens_in_degenerate_groups() {
     let mut table = String::new();
     for (name, objective) in all() {
-        let Some(given) = objective.weigh().given() else { continue };
+        let Some(given) = objective.given() else { continue };
         let shown = |advantages: &[f64]| advantages.iter().map(|a| format!("{a:.3}")).collect::<Vec<_>>().join(" ");
         for rewards in [&[1.0; 3][..], &[0.0; 3], &[1.0, 0.0, 0.0], &[0.0], &[]] {
             let joined = given.wanted(rewards).min(2);
@@ -182,7 +182,7 @@ fn given_tokens_in_degenerate_groups() {
 #[test]
 fn given_tokens_give_one_finite_coefficient_each() {
     for (name, objective) in all() {
-        let Some(given) = objective.weigh().given() else { continue };
+        let Some(given) = objective.given() else { continue };
         for campaign in [SuccessCount::default(), SuccessCount { successes: 3, attempts: 3 }] {
             for (current, behavior) in [(&[-1e30f32, -0.1][..], &[-0.1f32, -1e30][..]), (&[], &[])] {
                 for origin in [Origin::Stored { behavior, campaign }, Origin::Prefix] {

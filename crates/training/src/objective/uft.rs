@@ -61,10 +61,6 @@ impl Weigh for Uft {
 }
 
 impl Given for Uft {
-    fn joint_advantages(&self, rewards: &[f64], stored: usize) -> (Vec<f64>, Vec<f64>) {
-        (self.advantages(rewards), vec![0.0; stored])
-    }
-
     /// The weight itself: a prefix is imitated by it, whatever came of it.
     fn prefix_advantage(&self, _rewards: &[f64], _plain: &[f64]) -> Option<f64> {
         (self.weight != 0.0).then_some(self.weight)

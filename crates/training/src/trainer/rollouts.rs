@@ -6,8 +6,7 @@ use std::ops::ControlFlow;
 use toehold_rollout::collect::Judge;
 use toehold_rollout::store::{Stage, TraceRecord};
 use toehold_rollout::{
-    Completion, PolicyVersion, SampleRequest, Sampler, SamplingParams, StartId, StopReason, SuccessCount, Trace,
-    TraceKey,
+    Completion, PolicyVersion, SampleRequest, Sampler, SamplingParams, StartId, SuccessCount, Trace, TraceKey,
 };
 use toehold_verifier::Verdict;
 
@@ -55,7 +54,6 @@ impl Group {
         GroupOutcome {
             count: self.count(),
             completion_tokens: completions().map(|completion| completion.tokens.len() as u64).sum(),
-            cut_off: completions().filter(|completion| completion.stop == StopReason::Length).count() as u64,
         }
     }
 

@@ -147,7 +147,7 @@ pub(crate) fn run(
         store: &mut store,
         judge: strings,
         curriculum: curriculum.as_mut(),
-        objective: objective.weigh(),
+        objective: &objective,
         plan,
         listener,
     };

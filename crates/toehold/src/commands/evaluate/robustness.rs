@@ -7,8 +7,8 @@ use std::collections::HashSet;
 
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
-use toehold_rollout::store::{Stage, StoredTrace, TraceFilter};
-use toehold_rollout::{Sampler as _, Start, SuccessCount};
+use toehold_rollout::store::StoredTrace;
+use toehold_rollout::{Start, SuccessCount};
 use toehold_training::curriculum::Source;
 use toehold_training::evaluation::count_successes;
 use toehold_training::evaluation::prefix_sweep::{SweepSource, start_at};
@@ -16,6 +16,7 @@ use toehold_training::evaluation::robustness::{Condition, RobustnessPoint, robus
 
 use super::measure::{Both, Workplace};
 use super::{count_plan, rate};
+use crate::commands::sample;
 use crate::prepare::Prepared;
 use crate::{material, terminal};
 
@@ -87,16 +88,10 @@ pub(super) fn measure(place: &mut Workplace<'_>) -> Result<Robustness> {
 pub(super) fn stored_traces(prepared: &Prepared) -> Result<Vec<(&'static str, Vec<Stored>)>> {
     let store = prepared.folder.store()?;
     let wanted: HashSet<String> =
-        material::material(prepared, &store)?.plain.iter().map(|start| start.problem.as_str().to_owned()).collect();
-    let collected = TraceFilter {
-        policy: Some(prepared.base.version()),
-        seed: Some(prepared.plan.run.seed),
-        stage: Some(Stage::Collect),
-        ..TraceFilter::default()
-    };
+        material::starts_in_band(prepared, &store)?.iter().map(|start| start.problem.as_str().to_owned()).collect();
     let (mut wrong, mut right) = (Vec::new(), Vec::new());
     let mut seen = HashSet::new();
-    for stored in store.traces(&collected)? {
+    for stored in sample::collected_traces(prepared, &store, None)? {
         let is_correct = stored.verdict.outcome.is_correct();
         let key = (stored.problem.as_str().to_owned(), is_correct);
         if !wanted.contains(stored.problem.as_str()) || seen.contains(&key) {

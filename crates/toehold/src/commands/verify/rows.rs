@@ -1,5 +1,6 @@
 //! JSON lines in, the same lines with their verdicts out.
 
+use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 use toehold_verifier::math::{Row, RowVerdict};
 
@@ -8,7 +9,7 @@ use toehold_verifier::math::{Row, RowVerdict};
 /// # Errors
 /// A column that is missing, or of another type.
 pub(super) fn read(columns: &Map<String, Value>) -> serde_json::Result<Row> {
-    serde_json::from_value(Value::Object(columns.clone()))
+    Row::deserialize(columns)
 }
 
 /// The line with `equal`, `outcome` and `extracted`; an `equal` that it came with is kept as `expected`.

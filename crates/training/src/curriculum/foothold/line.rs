@@ -86,11 +86,7 @@ fn drawn<'a>(traces: &[&'a Source], is_correct: bool, cuts: usize, seed: u64) ->
     let usable = |source: &&&Source| {
         source.is_correct == is_correct && !even_cuts(source.tokens.len(), source.limit, cuts).is_empty()
     };
-    let lot = |source: &Source| {
-        let tokens: Vec<u64> = source.tokens.iter().map(|&token| u64::from(token)).collect();
-        random::seed_for(seed, &format!("foothold trace {}", source.problem.as_str()), &tokens)
-    };
-    traces.iter().filter(usable).copied().max_by_key(|source| (lot(source), Reverse(source.row)))
+    traces.iter().filter(usable).copied().max_by_key(|source| (source.lot("foothold trace", seed), Reverse(source.row)))
 }
 
 fn cut(source: &Source, cuts: usize, part: Part) -> Vec<Rung> {

@@ -143,7 +143,7 @@ pub(super) fn spend(
                 let mut count = SuccessCount::default();
                 (0..GROUP).for_each(|_| count.add(random::unit(&mut rng) < p));
                 let left = (TRACE - start.prefix.len()) as u64;
-                let outcome = GroupOutcome { count, completion_tokens: GROUP * left, cut_off: 0 };
+                let outcome = GroupOutcome { count, completion_tokens: GROUP * left };
                 curriculum.observe(&selection, outcome);
                 let quarter = &mut spent.quarters[(4 * spent.tokens / budget).min(3) as usize];
                 if let Some(token) = start.prefix.first() {

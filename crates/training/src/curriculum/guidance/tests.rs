@@ -2,10 +2,11 @@
 
 use expect_test::{Expect, expect};
 
+use super::super::cycle::is_among;
 use super::super::simulation::GROUP;
 use super::super::{CurriculumKind, Fate, Material, Source};
+use super::Guide;
 use super::world::{learn, material};
-use super::{Guide, is_among};
 use crate::recipe::Method as _;
 
 fn guide(length: usize, limit: usize) -> Guide {
