@@ -65,6 +65,14 @@ fn remains(folder: &Path, summary: &Summary) -> (Summary, String, String, String
     (summary.clone(), traces, policies, events)
 }
 
+/// What is in `folder`, sorted.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
 fn uninterrupted() -> (Summary, String, String, String) {
     let folder = tempfile::tempdir().unwrap();
     let plan = plan(&strings(), STEPS, folder.path());
@@ -124,15 +132,25 @@ fn only_the_newest_checkpoints_are_kept_and_another_seed_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let mut plan = plan(&strings(), STEPS, folder.path());
     process(folder.path(), &plan, usize::MAX, Stop::Killed).unwrap();
-    let mut names: Vec<String> = std::fs::read_dir(&plan.checkpoints)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    assert_eq!(names, ["step-000006", "step-000007"]);
+    assert_eq!(names(&plan.checkpoints), ["step-000006", "step-000007"]);
     plan.seed += 1;
     let error = process(folder.path(), &plan, usize::MAX, Stop::Killed).unwrap_err();
     assert!(error.to_string().contains("is of seed 5, expected 6"), "{error}");
+}
+
+/// A kill while the third newest was being removed left a folder with half of its files for good.
+#[test]
+fn what_a_kill_left_of_an_old_checkpoint_goes_when_the_run_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = plan(&strings(), STEPS, folder.path());
+    process(folder.path(), &plan, usize::MAX, Stop::Killed).unwrap();
+    for left in ["step-000005", ".step-000004.discarded", ".step-000008.unfinished"] {
+        let left = plan.checkpoints.join(left);
+        std::fs::create_dir(&left).unwrap();
+        std::fs::write(left.join("trainer.json"), "{").unwrap();
+    }
+    process(folder.path(), &plan, usize::MAX, Stop::Killed).unwrap();
+    assert_eq!(names(&plan.checkpoints), ["step-000006", "step-000007"]);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Checkpoints: the learner's own files beside `trainer.json`, in `step-000100/`.
 //!
-//! A folder is written under another name and then renamed, so a folder with the right name is whole.
+//! A folder is written under a name with a dot before it and then renamed, and renamed back before it is
+//! removed, so a folder with the right name is whole. What a kill left half written or half removed goes
+//! at the next [`tidy`].
 //! All randomness derives from the seed and the step, so the step's number is the generator's state.
 
 use std::fs;
@@ -56,6 +58,8 @@ pub enum CheckpointError {
 }
 
 const STATE_FILE: &str = "trainer.json";
+const UNFINISHED: &str = "unfinished";
+const DISCARDED: &str = "discarded";
 
 /// Writes a checkpoint into `folder` and removes all but the newest `keep`; gives its own folder.
 ///
@@ -68,20 +72,36 @@ pub fn save(
     keep: usize,
 ) -> Result<PathBuf, CheckpointError> {
     let target = folder.join(format!("step-{:06}", checkpoint.step));
-    let unfinished = folder.join(format!(".step-{:06}.unfinished", checkpoint.step));
+    let unfinished = hidden(folder, checkpoint.step, UNFINISHED);
     remove_if_there(&unfinished)?;
     fs::create_dir_all(&unfinished).map_err(|source| at(&unfinished, source))?;
     learner.save(&unfinished)?;
     let file = unfinished.join(STATE_FILE);
     let text = serde_json::to_string_pretty(checkpoint).map_err(|error| at(&file, error.into()))?;
     fs::write(&file, text).map_err(|source| at(&file, source))?;
-    remove_if_there(&target)?;
-    fs::rename(&unfinished, &target).map_err(|source| at(&target, source))?;
-    let steps = list(folder)?;
-    for (_, old) in steps.iter().rev().skip(keep.max(1)) {
-        fs::remove_dir_all(old).map_err(|source| at(old, source))?;
+    if target.exists() {
+        discard(folder, checkpoint.step, &target)?;
     }
+    fs::rename(&unfinished, &target).map_err(|source| at(&target, source))?;
+    tidy(folder, keep)?;
     Ok(target)
+}
+
+/// Removes all but the newest `keep` checkpoints in `folder`, and what a kill left half written or half
+/// removed. Nothing else may be writing there.
+///
+/// # Errors
+/// When something cannot be removed.
+pub fn tidy(folder: &Path, keep: usize) -> Result<(), CheckpointError> {
+    for (step, old) in list(folder)?.into_iter().rev().skip(keep.max(1)) {
+        discard(folder, step, &old)?;
+    }
+    for (name, path) in entries(folder)? {
+        if name.starts_with(".step-") && (name.ends_with(UNFINISHED) || name.ends_with(DISCARDED)) {
+            remove_if_there(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// The newest checkpoint in `folder` and its own folder; none where there is none.
@@ -99,6 +119,16 @@ pub fn latest(folder: &Path) -> Result<Option<(PathBuf, Checkpoint)>, Checkpoint
 
 /// The checkpoints in `folder` by rising step; none when there is no such folder.
 fn list(folder: &Path) -> Result<Vec<(u64, PathBuf)>, CheckpointError> {
+    let step = |name: &str| name.strip_prefix("step-").and_then(|step| step.parse().ok());
+    let mut found: Vec<(u64, PathBuf)> =
+        entries(folder)?.into_iter().filter_map(|(name, path)| Some((step(&name)?, path))).collect();
+    found.sort();
+    Ok(found)
+}
+
+/// Names and paths of what is in `folder`; nothing when there is no such folder. Names that are no UTF-8 are
+/// none of ours.
+fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>, CheckpointError> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(|source| at(folder, source))?,
@@ -106,14 +136,23 @@ fn list(folder: &Path) -> Result<Vec<(u64, PathBuf)>, CheckpointError> {
     let mut found = Vec::new();
     for entry in entries {
         let entry = entry.map_err(|source| at(folder, source))?;
-        let name = entry.file_name();
-        let step = name.to_str().and_then(|name| name.strip_prefix("step-")).and_then(|step| step.parse().ok());
-        if let Some(step) = step {
-            found.push((step, entry.path()));
+        if let Ok(name) = entry.file_name().into_string() {
+            found.push((name, entry.path()));
         }
     }
-    found.sort();
     Ok(found)
+}
+
+/// Removes the checkpoint at `path`, which loses its name before it loses its first file.
+fn discard(folder: &Path, step: u64, path: &Path) -> Result<(), CheckpointError> {
+    let away = hidden(folder, step, DISCARDED);
+    remove_if_there(&away)?;
+    fs::rename(path, &away).map_err(|source| at(path, source))?;
+    remove_if_there(&away)
+}
+
+fn hidden(folder: &Path, step: u64, what: &str) -> PathBuf {
+    folder.join(format!(".step-{step:06}.{what}"))
 }
 
 fn remove_if_there(folder: &Path) -> Result<(), CheckpointError> {

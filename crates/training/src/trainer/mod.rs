@@ -262,6 +262,8 @@ impl<'a, P: Sampler + Learner> Run<'a, P> {
             policy.restore(path)?;
             setup.curriculum.restore(&checkpoint.curriculum)?;
         }
+        // A kill may have come between a checkpoint and the removal of an older one.
+        checkpoint::tidy(&plan.checkpoints, plan.train.keep_checkpoints)?;
         let policy_version = policy.publish()?;
         let is_resumed = found.is_some();
         let (done, compute, lengths) = match found {
