@@ -44,6 +44,9 @@ pub enum BaseFamily {
     /// Chains with one method and a solver that slips seldom and repairs half of its slips: saturated
     /// problems whose failures can be recovered from
     ChainRepair,
+    /// The same on chains of up to fourteen steps: short ones are saturated and long ones of medium
+    /// difficulty
+    ChainRepairLong,
     /// Chains with one method and a solver that often slips: the contrast
     ChainOneMethod,
     /// Reach a target from given numbers
@@ -109,22 +112,24 @@ impl BaseFamily {
                 });
                 std::iter::once(rich).chain((0..16).flat_map(|_| turn.clone())).collect()
             }
-            BaseFamily::ChainRepair => {
-                let repairing = |noise, repair| {
-                    Family::Chain(Chain { methods: Methods::One, noise, repair, steps: (1, 5), ..Chain::default() })
-                };
-                vec![
-                    // Slips are common at first, so that noticing them is learnt.
-                    Phase { family: repairing(0.4, 0.9), steps: 1000, rate: 3e-3 },
-                    Phase { family: repairing(0.04, 0.5), steps: 200, rate: 1e-3 },
-                ]
-            }
+            BaseFamily::ChainRepair => repairing((1, 5)),
+            BaseFamily::ChainRepairLong => repairing((1, 14)),
             BaseFamily::Countdown => {
                 vec![Phase { family: Family::Countdown(Countdown::default()), steps: 800, rate: 3e-3 }]
             }
         };
         BaseSpec { width: 64, layers: 3, heads: 4, feed_forward: 176, phases, batch: 64, seed }
     }
+}
+
+/// Slips are common at first, so that noticing them is learnt.
+fn repairing(steps: (u32, u32)) -> Vec<Phase> {
+    let solver =
+        |noise, repair| Family::Chain(Chain { methods: Methods::One, noise, repair, steps, ..Chain::default() });
+    vec![
+        Phase { family: solver(0.4, 0.9), steps: 1000, rate: 3e-3 },
+        Phase { family: solver(0.04, 0.5), steps: 200, rate: 1e-3 },
+    ]
 }
 
 fn chain(operands: u32, steps: (u32, u32), careful: f64, noise: f64, methods: Methods) -> Family {
