@@ -15,6 +15,10 @@
 //!
 //! Sampling goes in rounds of at most `in_flight` requests, one call of the sampler each: a round's last
 //! completions run alone, so `in_flight` should be a few times what the sampler computes at once.
+//! * What the verifier itself failed on ([`Outcome::Infra`](toehold_verifier::Outcome::Infra)) is kept as a
+//!   trace of its index, but it is no attempt in any count. Which traces that befalls depends on the
+//!   machine; a campaign in which it befalls too many ends with an error.
+//!
 //! In here: `plan` (what is still to be sampled), `work` (taking completions in), `judge`.
 
 mod judge;
@@ -75,7 +79,8 @@ pub struct CollectProgress {
     pub starts: usize,
     /// Those that need no more traces.
     pub finished: usize,
-    /// Successes and attempts over all starts, those that the store had before included.
+    /// Successes and attempts over all starts, those that the store had before included; what the verifier
+    /// could not judge is no attempt.
     pub success: SuccessCount,
     /// Traces that this call added; each is written now or will be at the end of its round.
     pub new: u64,
@@ -229,6 +234,14 @@ pub fn collect(
             };
             if stopped.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
+        // The last few came too late to be judged with others.
+        if stopped.is_none() && round.has_unjudged() {
+            stopped = match collection.decide(&mut round) {
+                Err(error) => Some(Stopped::Failed(error)),
+                Ok(()) if progress(&collection.progress).is_break() => Some(Stopped::Interrupted),
+                Ok(()) => None,
+            };
+        }
         // What ended in order is kept, whatever happened to the rest.
         collection.drop_undecided(&round);
         let written = collection.write();

@@ -2,7 +2,8 @@
 //!
 //! One object a line: `{"id", "problem", "answer", "verifier"?, "solution"?}`. A file is read whole or
 //! refused: every message names file and line, so that a broken file is found before a run and not in
-//! its middle. A set's hash is that of the file that [`ProblemSet::write_jsonl`] writes, so it does
+//! its middle. The `answer` of the verifier `program` may be the list of tests itself; it is kept as the text
+//! of that list. A set's hash is that of the file that [`ProblemSet::write_jsonl`] writes, so it does
 //! not depend on how the file that was read is spaced.
 
 use std::collections::HashMap;
@@ -12,7 +13,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use toehold_verifier::program::Tests;
 use toehold_verifier::{ReferenceError, Verifier};
 
 /// Names a problem, uniquely within a set.
@@ -200,7 +203,7 @@ pub enum ReadProblemsError {
         found: String,
     },
     /// A verifier that does not exist.
-    #[error("{}:{line}: unknown verifier `{name}`, expected one of answer, exact, number, chain, countdown, math, math_boxed{}", path.display(), hint(nearest))]
+    #[error("{}:{line}: unknown verifier `{name}`, expected one of {}{}", path.display(), Verifier::names(), hint(nearest))]
     UnknownVerifier {
         /// The file.
         path: PathBuf,
@@ -330,8 +333,15 @@ impl Line<'_> {
         }
         let id = ProblemId(self.needed(&mut object, "id")?);
         let problem = self.needed(&mut object, "problem")?;
-        let answer = self.needed(&mut object, "answer")?;
         let verifier = self.verifier(&mut object)?;
+        let answer = match tests_of(verifier, text) {
+            Some(Ok(tests)) => tests,
+            Some(Err((reference, reason))) => {
+                let source = ReferenceError::Unreadable { verifier, reference, reason };
+                return Err(ReadProblemsError::Reference { path: self.path(), line: self.line, id, source });
+            }
+            None => self.needed(&mut object, "answer")?,
+        };
         let solution = self.text(&mut object, "solution")?;
         if let Err(source) = verifier.check_reference(&answer) {
             return Err(ReadProblemsError::Reference { path: self.path(), line: self.line, id, source });
@@ -374,6 +384,20 @@ impl Line<'_> {
     fn path(&self) -> PathBuf {
         self.path.to_owned()
     }
+}
+
+/// The tests of a program where they stand as JSON, not as text; as the text of that JSON, or what stands there
+/// and what is wrong with it. They are read from
+/// the line itself, since a JSON library's numbers have fewer digits than a test may have.
+fn tests_of(verifier: Verifier, line: &str) -> Option<Result<String, (String, String)>> {
+    #[derive(Deserialize)]
+    struct Answer<'a> {
+        #[serde(borrow)]
+        answer: &'a RawValue,
+    }
+    let answer = serde_json::from_str::<Answer<'_>>(line).ok()?.answer.get();
+    let is_json = verifier == Verifier::Program && answer.starts_with(['[', '{']);
+    is_json.then(|| Tests::read(answer).map(|tests| tests.to_string()).map_err(|reason| (shorten(answer), reason)))
 }
 
 /// The known word that a misspelt one most likely means, or none where nothing is like it.

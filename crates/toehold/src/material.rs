@@ -58,7 +58,7 @@ fn solutions(prepared: &Prepared, starts: &[Start]) -> Result<Vec<Source>> {
     let source = |start: &Start| {
         let problem = *problems.get(start.problem.as_str())?;
         let text = problem.solution.as_deref()?;
-        if !problem.verifier.verify(&problem.answer, text).outcome.is_correct() {
+        if !prepared.grader.verify(problem.verifier, &problem.answer, text).outcome.is_correct() {
             return None;
         }
         let tokens = prepared.tokenizer.encode(text);

@@ -3,15 +3,17 @@
 //! All that can be wrong with the input is found here, before anything is sampled: the recipe, the
 //! problem file, the model folder, a tokenizer that does not fit the model, a folder of another run.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use toehold_policy::{Dtype, Implementation, Policy, PolicyOptions};
 use toehold_rollout::collect::TextJudge;
 use toehold_rollout::store::PolicyRecord;
 use toehold_rollout::{Problem, ProblemSet, PromptTemplate, Sampler, SamplingParams, Start, Store, TokenizerFile};
-use toehold_training::recipe::{self, Source};
+use toehold_training::recipe::{self, Source, Verification};
 use toehold_training::{Plan, Recipe};
+use toehold_verifier::{Grader, NotReady, Verifier};
 
 use crate::command_line::RecipeArgs;
 use crate::run_folder::{Identity, RunFolder};
@@ -34,6 +36,8 @@ pub struct Prepared {
     pub tokenizer: TokenizerFile,
     /// The base policy's weights.
     pub base: Policy,
+    /// Who gives verdicts, with what `[verifier]` names.
+    pub grader: Grader,
 }
 
 /// Reads the recipe (or the one in a run's folder) and fills in every value.
@@ -90,6 +94,7 @@ impl Prepared {
     /// The first input that cannot be used.
     pub fn open(plan: Plan) -> Result<Prepared> {
         let (problems, held_out) = problems(&plan)?;
+        let grader = grader(plan.verifier.as_ref(), problems.problems.iter().chain(&held_out))?;
         let model = &plan.policy.model;
         if !model.is_dir() {
             bail!(
@@ -116,7 +121,7 @@ impl Prepared {
             held_out: short_hash(serde_json::to_string(&held_out)?.as_bytes()),
         };
         folder.claim(&identity, &text)?;
-        Ok(Prepared { plan, folder, problems, starts, held_out, held_out_starts, tokenizer, base })
+        Ok(Prepared { plan, folder, problems, starts, held_out, held_out_starts, tokenizer, base, grader })
     }
 
     /// Opens the store and makes sure that problems and base policy are in it.
@@ -144,7 +149,7 @@ impl Prepared {
 
     /// A judge of `problems`, which are this run's.
     pub fn judge<'a>(&'a self, problems: &'a [Problem]) -> TextJudge<'a> {
-        TextJudge::new(problems, &self.tokenizer)
+        TextJudge::new(problems, &self.tokenizer).with_grader(&self.grader, infra_share(&self.plan))
     }
 
     /// Sampling at `temperature`, at most `max_tokens`, ended by the tokenizer's end tokens.
@@ -156,6 +161,42 @@ impl Prepared {
     pub fn resume_command(&self, command: &str) -> String {
         format!("toehold {command} {}", self.folder.path().display())
     }
+}
+
+/// Who gives verdicts on `problems`; what they need is tried out before anything is sampled.
+///
+/// # Errors
+/// Problems whose verifier runs something that is not named, or that does not run here.
+fn grader<'a>(settings: Option<&Verification>, problems: impl Iterator<Item = &'a Problem>) -> Result<Grader> {
+    let resources = settings.map(Verification::resources).unwrap_or_default();
+    let grader = Grader::new(resources).context("[verifier] command")?;
+    let used: BTreeSet<Verifier> = problems.map(|problem| problem.verifier).filter(|one| one.runs()).collect();
+    used.into_iter().try_for_each(|verifier| ready(&grader, verifier, "in the recipe's table [verifier]"))?;
+    Ok(grader)
+}
+
+/// Refuses a verifier that cannot give verdicts; `place` says where what it needs is named.
+///
+/// # Errors
+/// What is missing, and how it is given.
+pub fn ready(grader: &Grader, verifier: Verifier, place: &str) -> Result<()> {
+    grader.ready(verifier).map_err(|error| {
+        let hint = match &error {
+            NotReady::NoLanguage => {
+                format!(
+                    "\nhint: {place} write python = \"python3\", or run = [\"sh\", \"{{source}}\"] for another language"
+                )
+            }
+            NotReady::NoCommand => format!("\nhint: {place} write command = [\"./judge\"], with its arguments"),
+            _ => String::new(),
+        };
+        anyhow!("{error}{hint}")
+    })
+}
+
+/// The share of verdicts that may be missing because the verifier itself failed.
+pub fn infra_share(plan: &Plan) -> f64 {
+    plan.verifier.as_ref().map_or(1.0, |settings| settings.infra_share)
 }
 
 /// The folder of a plan's run.

@@ -1,6 +1,7 @@
 //! JSON lines of prompts, prefixes and completions, each as text or as the ids of its tokens.
 //!
-//! This is what `toehold score` and `toehold generate` read. A text is encoded by the tokenizer.json of the
+//! This is what `toehold score` and `toehold generate` read; [`Lines`] alone, without a model, is how `toehold
+//! verify` reads. A text is encoded by the tokenizer.json of the
 //! model's folder as it is: no chat template, no beginning token, and each text by itself, so that a
 //! prefix's tokens never depend on the prompt's. Ids are taken as they are, and `prompt_ids` comes before
 //! `prompt`: what was sampled is never encoded again. Every message names the file and the line.
@@ -171,11 +172,34 @@ impl Lines {
         }
     }
 
+    /// The number of the line that was read last, from 1.
+    pub fn number(&self) -> usize {
+        self.number
+    }
+
     /// The next line that is not blank; none at the end.
     ///
     /// # Errors
     /// It cannot be read, is too long, or is no JSON object.
     pub fn read(&mut self) -> Result<Option<Line>> {
+        let Some((place, text)) = self.text()? else { return Ok(None) };
+        let value: Value = serde_json::from_str(&text).map_err(|source| {
+            // serde_json counts lines from this one line, which would contradict the file's.
+            let message = source.to_string();
+            let reason = message.rsplit_once(" at line ").map_or(message.as_str(), |(reason, _)| reason);
+            anyhow!("{place}: broken JSON at column {}: {reason}", source.column())
+        })?;
+        let Value::Object(fields) = value else {
+            bail!("{place}: expected an object, found {}", shorten(&value));
+        };
+        Ok(Some(Line { place, fields }))
+    }
+
+    /// The next line that is not blank as text, and its place; none at the end.
+    ///
+    /// # Errors
+    /// It cannot be read, is too long, or is not UTF-8.
+    pub fn text(&mut self) -> Result<Option<(String, String)>> {
         loop {
             self.number += 1;
             let place = format!("{}:{}", self.name, self.number);
@@ -191,24 +215,14 @@ impl Lines {
             let text = str::from_utf8(&bytes).map_err(|_| anyhow!("{place}: the line is not UTF-8"))?;
             // Some editors begin a file with a byte order mark.
             let text = text.trim_start_matches('\u{feff}').trim();
-            if text.is_empty() {
-                continue;
+            if !text.is_empty() {
+                return Ok(Some((place, text.to_owned())));
             }
-            let value: Value = serde_json::from_str(text).map_err(|source| {
-                // serde_json counts lines from this one line, which would contradict the file's.
-                let message = source.to_string();
-                let reason = message.rsplit_once(" at line ").map_or(message.as_str(), |(reason, _)| reason);
-                anyhow!("{place}: broken JSON at column {}: {reason}", source.column())
-            })?;
-            let Value::Object(fields) = value else {
-                bail!("{place}: expected an object, found {}", shorten(&value));
-            };
-            return Ok(Some(Line { place, fields }));
         }
     }
 
-    /// The next lines, each made into something by `make`, which tells its tokens, too: at most `most`, and
-    /// no more once they have `BATCH_TOKENS`.
+    /// The next lines, each made into something by `make`, which tells its size, too, in tokens or what is
+    /// like them: at most `most`, and no more once they have `BATCH_TOKENS`.
     pub fn batch<T>(&mut self, most: NonZeroUsize, make: &mut dyn FnMut(Line) -> Result<(T, usize)>) -> Batch<T> {
         let (mut items, mut tokens) = (Vec::new(), 0);
         while items.len() < most.get() && tokens < BATCH_TOKENS {

@@ -135,6 +135,8 @@ fn a_plan_written_back_is_the_same_plan() {
         "train.temperature=0.7",
         "problems.band=hard",
         "sft.epochs=2",
+        "verifier.run=[\"sh\", \"{source}\"]",
+        "verifier.sandbox=isolated",
         "detect.action=quarantine",
         "detect.quarantine_by=[\"lone\", \"parroting\"]",
         "problems.synthetic.family=countdown",
@@ -171,7 +173,7 @@ fn unknown_names_are_refused_with_the_nearest() {
         &["sampler.url=x"],
         expect![[r#"
             a recipe has no table [sampler]
-            hint: there are run, problems, policy, collect, curriculum, sft, objective, train, detect, evaluate"#]],
+            hint: there are run, problems, verifier, policy, collect, curriculum, sft, objective, train, detect, evaluate"#]],
     );
     check(
         &["curriculum.cutz=3"],
@@ -258,6 +260,14 @@ fn values_without_sense_are_refused() {
     check(&["curriculum.from=0.9"], expect!["[curriculum] to is 0.8, expected in [from, 1]"]);
     check(&["evaluate.k=[1, 512]"], expect!["[evaluate] k is 512, expected at least 1 and at most `samples`"]);
     check(&["evaluate.prefix_sweep=[1.0]"], expect!["[evaluate] prefix_sweep is 1, expected in [0, 1)"]);
+    check(&["verifier.infra_share=2"], expect!["[verifier] infra_share is 2, expected in [0, 1]"]);
+    check(&["verifier.test_seconds=0"], expect!["[verifier] test_seconds is 0, expected above 0 and at most 3600"]);
+    check(&["verifier.readable=[\"lib\"]"], expect!["[verifier] readable is lib, expected absolute paths"]);
+    check(
+        &["verifier.python=python3", "verifier.run=[\"sh\"]"],
+        expect!["[verifier] run is written beside `python`, expected one of the two"],
+    );
+    check(&["verifier.compile=[\"cc\"]"], expect![[r#"[verifier] compile is ["cc"], expected `run` beside it"#]]);
     check(&["run.name=../other"], expect!["[run] name is ../other, expected a folder's name"]);
     check(&["policy.template=Solve it."], expect!["[policy] template is \"Solve it.\", expected text with {problem}"]);
     check(

@@ -43,6 +43,15 @@ pub(crate) fn verify_number(reference: &str, text: &str) -> Verdict {
     found.map_or(unreadable, |found| verdict(found == expected, stated))
 }
 
+/// Whatever `compare` makes of the stated answer; what states none has no answer under any rule.
+pub(crate) fn verify_with(text: &str, compare: impl FnOnce(&str) -> Verdict) -> Verdict {
+    match find(text) {
+        Found::Stated(stated) => compare(stated),
+        Found::Nothing => Verdict::without_answer(Outcome::NoAnswer),
+        Found::Unclosed => Verdict::without_answer(Outcome::Unreadable),
+    }
+}
+
 fn verdict(same: bool, stated: &str) -> Verdict {
     let outcome = if same { Outcome::Correct } else { Outcome::Wrong };
     Verdict { outcome, extracted: Some(stated.to_owned()) }

@@ -150,6 +150,19 @@ impl CommandVerifier {
         }
     }
 
+    /// Starts the process if it does not run: a command that cannot be started is found before its first
+    /// request.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start(&mut self) -> Result<(), CommandError> {
+        if self.process.is_none() {
+            self.starts += 1;
+            self.process = Some(Process::start(&self.spec)?);
+        }
+        Ok(())
+    }
+
     /// How often the process was started.
     pub fn starts(&self) -> u64 {
         self.starts
@@ -158,13 +171,8 @@ impl CommandVerifier {
     fn ask(&mut self, reference: &str, text: &str, deadline: Instant) -> Result<Verdict, CommandError> {
         let id = self.next_id;
         self.next_id += 1;
-        let mut process = match self.process.take() {
-            Some(process) => process,
-            None => {
-                self.starts += 1;
-                Process::start(&self.spec)?
-            }
-        };
+        self.start()?;
+        let Some(mut process) = self.process.take() else { return Err(CommandError::Empty) };
         let request = serde_json::json!({ "id": id, "reference": reference, "text": text });
         let result = process.exchange(&self.spec, id, format!("{request}\n"), deadline);
         // Only a process that keeps to the protocol is kept.

@@ -78,6 +78,15 @@ pub struct PatternError {
     pub source: regex::Error,
 }
 
+impl PatternError {
+    /// What is wrong with it, on one line: the library draws a picture first.
+    pub(crate) fn reason(&self) -> String {
+        let said = self.source.to_string();
+        let last = said.lines().last().unwrap_or_default();
+        last.strip_prefix("error: ").unwrap_or(last).to_owned()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fmt::Write;

@@ -1,5 +1,7 @@
 //! The numeric verifier with a tolerance, for measured and computed values.
 //!
+//! In a problem file the reference says how far: `9.81 +- 0.01`.
+//!
 //! `|stated − reference| ≤ absolute + relative · |reference|`. Both must be finite numbers in plain or
 //! exponent form; the whole stated text must be one number, so listing candidates earns nothing. Exact
 //! values are the business of the other verifiers: here a number is a 64-bit float.
@@ -43,6 +45,63 @@ impl Tolerance {
         };
         Verdict { outcome, extracted: Some(stated.to_owned()) }
     }
+
+    /// As [`verify`](Tolerance::verify), where the number may have a unit behind it: `9.8 m/s^2`.
+    pub(crate) fn verify_stated(self, reference: &str, stated: &str) -> Verdict {
+        let Verdict { outcome, .. } = self.verify(reference, without_unit(unwrap_math(stated)));
+        Verdict { outcome, extracted: Some(stated.to_owned()) }
+    }
+}
+
+/// Reads a reference with how far an answer may be from it: `9.81 +- 0.01` in its own unit, `9.81 ± 1%` of
+/// its size, or both, which add up. The number is given back as it was written.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn read_reference(reference: &str) -> Result<(&str, Tolerance), String> {
+    const FORM: &str = "expected `NUMBER +- TOLERANCE`, such as `9.81 +- 0.01` or `9.81 +- 1%`";
+    let (number, mut rest) = split_sign(reference).ok_or(FORM)?;
+    let number = number.trim();
+    if read(number).is_none() {
+        return Err(FORM.to_owned());
+    }
+    let (mut absolute, mut relative) = (None, None);
+    loop {
+        let (part, more) = split_sign(rest).map_or((rest, None), |(part, more)| (part, Some(more)));
+        let part = part.trim();
+        let (slot, digits, scale) = match part.strip_suffix('%') {
+            Some(digits) => (&mut relative, digits.trim_end(), 0.01),
+            None => (&mut absolute, part, 1.0),
+        };
+        match read(digits).filter(|value| *value >= 0.0) {
+            Some(value) if slot.is_none() => *slot = Some(value * scale),
+            Some(_) => return Err("it has two tolerances of one kind".to_owned()),
+            None => return Err(format!("its tolerance `{part}` is no number of at least 0")),
+        }
+        match more {
+            Some(more) => rest = more,
+            None => break,
+        }
+    }
+    Ok((number, Tolerance { absolute: absolute.unwrap_or(0.0), relative: relative.unwrap_or(0.0) }))
+}
+
+/// The text before and after the first `+-` or `±`.
+fn split_sign(text: &str) -> Option<(&str, &str)> {
+    let signs = ["+-", "+/-", "\u{b1}", r"\pm"];
+    let first = signs.iter().filter_map(|sign| text.find(sign).map(|at| (at, sign.len()))).min()?;
+    Some((&text[..first.0], &text[first.0 + first.1..]))
+}
+
+/// `9.8` of `9.8 m/s^2`: what stands before the first space, if no other number follows it.
+fn without_unit(stated: &str) -> &str {
+    let Some((number, unit)) = stated.split_once(char::is_whitespace) else { return stated };
+    let mut in_exponent = false;
+    let has_number = unit.chars().any(|c| {
+        in_exponent = c == '^' || in_exponent && (c.is_numeric() || matches!(c, '{' | '-' | '\u{2212}'));
+        c.is_numeric() && !in_exponent
+    });
+    if has_number || decimal(number).is_none() { stated } else { number }
 }
 
 /// Reads `-12`, `1,234.5`, `1e-5`, `1.5 \times 10^{3}`, `3/4`, inside `$…$` or bare.
@@ -104,6 +163,72 @@ mod tests {
             writeln!(lines, "{reference} | {stated} => {}", tolerance.verify(reference, stated).outcome).unwrap();
         }
         expected.assert_eq(&lines);
+    }
+
+    #[track_caller]
+    fn check_reference(references: &[&str], expected: Expect) {
+        let mut lines = String::new();
+        for reference in references {
+            match read_reference(reference) {
+                Ok((number, Tolerance { absolute, relative })) => {
+                    writeln!(lines, "{reference} => {number}, {absolute}, {relative}").unwrap();
+                }
+                Err(reason) => writeln!(lines, "{reference} => {reason}").unwrap(),
+            }
+        }
+        expected.assert_eq(&lines);
+    }
+
+    #[test]
+    fn references() {
+        check_reference(
+            &[
+                "9.81 +- 0.01",
+                "9.81\u{b1}1%",
+                "-6.02e23 +/- 1 %",
+                r"3/4 \pm 0",
+                "10 +- 0.5 +- 1%",
+                "9.81",
+                "g +- 1",
+                "9.81 +- ",
+                "9.81 +- -1",
+                "9.81 +- 1 +- 2",
+                "9.81 +- inf",
+            ],
+            expect![[r#"
+                9.81 +- 0.01 => 9.81, 0.01, 0
+                9.81±1% => 9.81, 0, 0.01
+                -6.02e23 +/- 1 % => -6.02e23, 0, 0.01
+                3/4 \pm 0 => 3/4, 0, 0
+                10 +- 0.5 +- 1% => 10, 0.5, 0.01
+                9.81 => expected `NUMBER +- TOLERANCE`, such as `9.81 +- 0.01` or `9.81 +- 1%`
+                g +- 1 => expected `NUMBER +- TOLERANCE`, such as `9.81 +- 0.01` or `9.81 +- 1%`
+                9.81 +-  => its tolerance `` is no number of at least 0
+                9.81 +- -1 => its tolerance `-1` is no number of at least 0
+                9.81 +- 1 +- 2 => it has two tolerances of one kind
+                9.81 +- inf => its tolerance `inf` is no number of at least 0
+            "#]],
+        );
+    }
+
+    #[test]
+    fn units_behind_a_number() {
+        let units = [
+            "9.8 m/s^2",
+            "9.8 m s^{-2}",
+            "9.8",
+            "$9.8$ m",
+            "9.8 or 9.9",
+            "9.8 9.9",
+            "9 -8",
+            "9.8 {8}",
+            "about 9.8",
+            "9.8m",
+        ];
+        let tolerance = Tolerance { absolute: 0.1, relative: 0.0 };
+        let found: Vec<String> =
+            units.iter().map(|text| format!("{text}: {}", tolerance.verify_stated("9.81", text).outcome)).collect();
+        expect!["9.8 m/s^2: correct, 9.8 m s^{-2}: correct, 9.8: correct, $9.8$ m: unreadable, 9.8 or 9.9: unreadable, 9.8 9.9: unreadable, 9 -8: unreadable, 9.8 {8}: unreadable, about 9.8: unreadable, 9.8m: unreadable"].assert_eq(&found.join(", "));
     }
 
     #[test]

@@ -2,8 +2,11 @@
 //!
 //! A problem's reference answer is checked once, before a run, by [`Verifier::check_reference`];
 //! then [`Verifier::verify`] is total: an unreadable reference makes every verdict `Unreadable`
-//! rather than a panic or a success.
+//! rather than a panic or a success. A rule's setting stands in its reference (`9.81 +- 1%`,
+//! `24 from 3 5 8 8`, a list of tests), so a name and two texts say all there is to say; how programs
+//! are run is not the problem's affair and comes from whoever runs them.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::str::FromStr;
 
@@ -11,10 +14,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::math::{Finding, Form, Gold, Input, Options};
 use crate::number::Rational;
-use crate::{answer, chain, countdown, math};
+use crate::pattern::{Pattern, PatternError, Span};
+use crate::program::{Tests, code_begins};
+use crate::{Outcome, Verdict, answer, chain, countdown, math, tolerance};
 
 /// The version of all rules, stored beside each verdict. It grows when any text's verdict changes.
-pub const VERSION: &str = "1";
+pub const VERSION: &str = "2";
 
 /// A rule that compares a text with a reference answer.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
@@ -40,11 +45,24 @@ pub enum Verifier {
     /// As `math`, but only a `\boxed{…}` states an answer. For training: a number that is merely
     /// mentioned earns nothing.
     MathBoxed,
+    /// The answer is found as by `answer` and is one number, maybe with a unit, near the reference:
+    /// `9.81 +- 0.01` or `9.81 ± 1%`.
+    Tolerance,
+    /// The answer is found as by `answer`, and all of it matches the reference, a regular expression.
+    Pattern,
+    /// The whole text matches the reference, a regular expression.
+    PatternText,
+    /// The text holds a program that passes the tests which the reference lists; see
+    /// [`crate::program::Tests`]. Only a [`Grader`](crate::Grader) can run it.
+    Program,
+    /// A program of the user's own compares text and reference; see [`crate::command`]. Only a
+    /// [`Grader`](crate::Grader) can ask it.
+    Command,
 }
 
 impl Verifier {
     /// Every rule, in the order of documentation.
-    pub const ALL: [Verifier; 7] = [
+    pub const ALL: [Verifier; 12] = [
         Verifier::Answer,
         Verifier::Exact,
         Verifier::Number,
@@ -52,6 +70,11 @@ impl Verifier {
         Verifier::Countdown,
         Verifier::Math,
         Verifier::MathBoxed,
+        Verifier::Tolerance,
+        Verifier::Pattern,
+        Verifier::PatternText,
+        Verifier::Program,
+        Verifier::Command,
     ];
 
     /// The name in problem files.
@@ -64,7 +87,22 @@ impl Verifier {
             Verifier::Countdown => "countdown",
             Verifier::Math => "math",
             Verifier::MathBoxed => "math_boxed",
+            Verifier::Tolerance => "tolerance",
+            Verifier::Pattern => "pattern",
+            Verifier::PatternText => "pattern_text",
+            Verifier::Program => "program",
+            Verifier::Command => "command",
         }
+    }
+
+    /// All names, with commas, for messages.
+    pub fn names() -> String {
+        Verifier::ALL.map(Verifier::as_str).join(", ")
+    }
+
+    /// Whether it runs something, which takes what only a [`Grader`](crate::Grader) has.
+    pub fn runs(self) -> bool {
+        matches!(self, Verifier::Program | Verifier::Command)
     }
 
     /// Whether this rule can compare anything with this reference.
@@ -79,7 +117,7 @@ impl Verifier {
         let unreadable =
             |reason: String| ReferenceError::Unreadable { verifier: self, reference: shorten(reference), reason };
         match self {
-            Verifier::Answer | Verifier::Exact => Ok(()),
+            Verifier::Answer | Verifier::Exact | Verifier::Command => Ok(()),
             Verifier::Number => match Rational::read(reference) {
                 Some(_) => Ok(()),
                 None => Err(unreadable("it is not a number of at most 36 digits".to_owned())),
@@ -90,17 +128,24 @@ impl Verifier {
                 let options = Options::default();
                 Gold::read(reference, Form::Bare, &options).map(drop).map_err(|error| unreadable(error.to_string()))
             }
+            Verifier::Tolerance => tolerance::read_reference(reference).map(drop).map_err(unreadable),
+            Verifier::Pattern | Verifier::PatternText => {
+                with_pattern(reference, |pattern| pattern.map(drop).map_err(|error| unreadable(error.reason())))
+            }
+            Verifier::Program => Tests::read(reference).map(drop).map_err(unreadable),
         }
     }
 
     /// Compares the answer that `text` states (prefix and completion, decoded) with the reference.
     ///
-    /// A reference that [`Verifier::check_reference`] refuses gives `Unreadable`.
+    /// A reference that [`Verifier::check_reference`] refuses gives `Unreadable`; a rule that
+    /// [runs](Verifier::runs) something gives `Infra`, since nothing is run here.
     pub fn verify(self, reference: &str, text: &str) -> Verdict {
-        // Reading a gold is most of the work, and these rules do it themselves.
-        let reads_itself = matches!(self, Verifier::Math | Verifier::MathBoxed);
-        if !reads_itself && self.check_reference(reference).is_err() {
-            return Verdict { outcome: Outcome::Unreadable, extracted: None };
+        // Reading the reference is most of the work, and these rules do it themselves.
+        let reads_itself =
+            matches!(self, Verifier::Math | Verifier::MathBoxed | Verifier::Pattern | Verifier::PatternText);
+        if reference.trim().is_empty() || !reads_itself && self.check_reference(reference).is_err() {
+            return Verdict::without_answer(Outcome::Unreadable);
         }
         let reference = reference.trim();
         match self {
@@ -111,6 +156,15 @@ impl Verifier {
             Verifier::Countdown => countdown::verify(reference, text),
             Verifier::Math => mathematics(reference, text, false),
             Verifier::MathBoxed => mathematics(reference, text, true),
+            Verifier::Tolerance => match tolerance::read_reference(reference) {
+                Ok((number, tolerance)) => answer::verify_with(text, |stated| tolerance.verify_stated(number, stated)),
+                Err(_) => Verdict::without_answer(Outcome::Unreadable),
+            },
+            Verifier::Pattern => {
+                matched(reference, |pattern| answer::verify_with(text, |stated| pattern.verify(stated)))
+            }
+            Verifier::PatternText => matched(reference, |pattern| pattern.verify(text)),
+            Verifier::Program | Verifier::Command => Verdict::without_answer(Outcome::Infra),
         }
     }
 }
@@ -119,16 +173,38 @@ impl Verifier {
 fn mathematics(reference: &str, text: &str, strict_boxed: bool) -> Verdict {
     let options = Options { strict_boxed, ..Options::default() };
     let Ok(gold) = Gold::read(reference, Form::Bare, &options) else {
-        return Verdict { outcome: Outcome::Unreadable, extracted: None };
+        return Verdict::without_answer(Outcome::Unreadable);
     };
     let found = math::compare(&gold, text, Form::Text, &options);
     let outcome = match (found.finding, &found.extracted) {
         (Finding::Equal, _) => Outcome::Correct,
         (Finding::NotEqual, _) => Outcome::Wrong,
         (Finding::Unparsed(Input::Prediction), None) => Outcome::NoAnswer,
-        (Finding::Unparsed(_) | Finding::Budget, _) => Outcome::Unreadable,
+        (Finding::Unparsed(_), _) => Outcome::Unreadable,
+        (Finding::Budget, _) => Outcome::Budget,
     };
     Verdict { outcome, extracted: found.extracted }
+}
+
+/// The rules of `Verifier::Pattern` and `Verifier::PatternText`.
+fn matched(reference: &str, verify: impl FnOnce(&Pattern) -> Verdict) -> Verdict {
+    with_pattern(reference, |pattern| match pattern {
+        Ok(pattern) => verify(pattern),
+        Err(_) => Verdict::without_answer(Outcome::Unreadable),
+    })
+}
+
+/// Compiles the pattern `reference`, unless this thread compiled it just before: the completions of one
+/// problem are judged one after the other, and compiling takes longer than matching.
+fn with_pattern<T>(reference: &str, then: impl FnOnce(Result<&Pattern, &PatternError>) -> T) -> T {
+    thread_local! {
+        static LAST: RefCell<Option<(String, Result<Pattern, PatternError>)>> = const { RefCell::new(None) };
+    }
+    let kept = LAST.take().filter(|(pattern, _)| pattern == reference);
+    let (pattern, compiled) = kept.unwrap_or_else(|| (reference.to_owned(), Pattern::new(reference, Span::Whole)));
+    let result = then(compiled.as_ref());
+    LAST.set(Some((pattern, compiled)));
+    result
 }
 
 impl fmt::Display for Verifier {
@@ -148,67 +224,20 @@ impl FromStr for Verifier {
     }
 }
 
-/// What a verifier found.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Verdict {
-    /// Its judgement.
-    pub outcome: Outcome,
-    /// The answer as the text states it, trimmed; none where none was found.
-    pub extracted: Option<String>,
-}
-
-/// A verifier's judgement of one text.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// The answer equals the reference.
-    Correct,
-    /// The answer was read and differs.
-    Wrong,
-    /// The text states no answer.
-    NoAnswer,
-    /// The text states an answer that the rule cannot read, or the reference cannot be read.
-    Unreadable,
-}
-
-impl Outcome {
-    /// Every outcome.
-    pub const ALL: [Outcome; 4] = [Outcome::Correct, Outcome::Wrong, Outcome::NoAnswer, Outcome::Unreadable];
-
-    /// The word that is stored and printed.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Outcome::Correct => "correct",
-            Outcome::Wrong => "wrong",
-            Outcome::NoAnswer => "no_answer",
-            Outcome::Unreadable => "unreadable",
-        }
-    }
-
-    /// Whether a reward of 1 is due; every other outcome earns 0.
-    pub fn is_correct(self) -> bool {
-        self == Outcome::Correct
-    }
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 /// The byte offset in `text` where its answer begins to show, or none where no answer shows.
 ///
 /// A prefix cut at or after it would give the answer away. It is early rather than late: the first
-/// `\boxed`, `</think>`, `####` or phrase such as "the answer is", whichever comes first. For
-/// [`Verifier::Exact`] the whole text is the answer and no place separates it, so there is none.
+/// `\boxed`, `</think>`, `####` or phrase such as "the answer is", whichever comes first; of a program the
+/// first code fence. For [`Verifier::Exact`] and [`Verifier::PatternText`] the whole text is the answer and
+/// no place separates it, so there is none. What a command reads is not known: it is treated as `math`.
 pub fn answer_begins(verifier: Verifier, text: &str) -> Option<usize> {
     match verifier {
-        Verifier::Answer | Verifier::Number => answer::begins(text),
-        Verifier::Math | Verifier::MathBoxed => {
+        Verifier::Answer | Verifier::Number | Verifier::Tolerance | Verifier::Pattern => answer::begins(text),
+        Verifier::Math | Verifier::MathBoxed | Verifier::Command => {
             [answer::begins(text), math::answer_begins(text)].into_iter().flatten().min()
         }
-        Verifier::Exact => None,
+        Verifier::Exact | Verifier::PatternText => None,
+        Verifier::Program => code_begins(text),
         Verifier::Chain | Verifier::Countdown => answer::after_first_word(text).map(|(begins, _)| begins),
     }
 }
@@ -234,7 +263,7 @@ pub enum ReferenceError {
 
 /// A name that no verifier has.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("unknown verifier `{name}`, expected one of answer, exact, number, chain, countdown, math, math_boxed")]
+#[error("unknown verifier `{name}`, expected one of {}", Verifier::names())]
 pub struct UnknownVerifier {
     /// The name, shortened.
     pub name: String,

@@ -114,10 +114,10 @@ fn lies() {
     check(
         r#"while true; do READ echo "{\"id\": $id, \"outcome\": \"great\"}"; done"#,
         expect![[r#"
-        the verifier `/bin/sh` wrote `{"id": 1, "outcome": "great"}`, expected a reply such as {"id": 1, "outcome": "correct"}: unknown variant `great`, expected one of `correct`, `wrong`, `no_answer`, `unreadable` at line 1 column 28
-        the verifier `/bin/sh` wrote `{"id": 2, "outcome": "great"}`, expected a reply such as {"id": 1, "outcome": "correct"}: unknown variant `great`, expected one of `correct`, `wrong`, `no_answer`, `unreadable` at line 1 column 28
-        the verifier `/bin/sh` wrote `{"id": 3, "outcome": "great"}`, expected a reply such as {"id": 1, "outcome": "correct"}: unknown variant `great`, expected one of `correct`, `wrong`, `no_answer`, `unreadable` at line 1 column 28
-        started 3 times"#]],
+            the verifier `/bin/sh` wrote `{"id": 1, "outcome": "great"}`, expected a reply such as {"id": 1, "outcome": "correct"}: unknown variant `great`, expected one of `correct`, `wrong`, `no_answer`, `unreadable`, `budget`, `timeout`, `memory`, `runtime`, `compile`, `output_limit`, `infra` at line 1 column 28
+            the verifier `/bin/sh` wrote `{"id": 2, "outcome": "great"}`, expected a reply such as {"id": 1, "outcome": "correct"}: unknown variant `great`, expected one of `correct`, `wrong`, `no_answer`, `unreadable`, `budget`, `timeout`, `memory`, `runtime`, `compile`, `output_limit`, `infra` at line 1 column 28
+            the verifier `/bin/sh` wrote `{"id": 3, "outcome": "great"}`, expected a reply such as {"id": 1, "outcome": "correct"}: unknown variant `great`, expected one of `correct`, `wrong`, `no_answer`, `unreadable`, `budget`, `timeout`, `memory`, `runtime`, `compile`, `output_limit`, `infra` at line 1 column 28
+            started 3 times"#]],
     );
 }
 

@@ -5,7 +5,7 @@
 use toehold_verifier::{Outcome, Verifier, answer_begins};
 
 /// Texts that each rule reads, with references, to be damaged.
-const VALID: [(Verifier, &str, &str); 9] = [
+const VALID: [(Verifier, &str, &str); 12] = [
     (Verifier::Answer, "3/4", r"<think> so </think> the answer is \boxed{\frac{3}{4}}"),
     (Verifier::Answer, r"\left(1, 2\right)", r"$$\boxed{\text{(1,2)}}$$"),
     (Verifier::Answer, "1,234.50", "The **answer** is: $1{,}234.5$."),
@@ -14,6 +14,9 @@ const VALID: [(Verifier, &str, &str); 9] = [
     (Verifier::Number, "1/3", r"answer = \dfrac{-1}{-3} of it"),
     (Verifier::Chain, "3 0 2", "slow a1 1 4 A 3 fast B 0 fast C 2 answer A 3 B 0 C 2"),
     (Verifier::Countdown, "24 from 3 3 8 8", "answer 8 / ( 3 - 8 / 3 )"),
+    (Verifier::Tolerance, "9.81 +- 1%", r"the answer is $9.8 \text{ m/s}^2$"),
+    (Verifier::Pattern, r"(?i)yes|(\d+) km", "The answer is Yes."),
+    (Verifier::PatternText, "(?s).*[ab]{2,3} \u{e9}", "so\nab \u{e9}"),
     (Verifier::Countdown, "24 from 3 5 8 8", "try 3 * 8 = 24 left 5 8 24 answer ( ( 8 - 5 ) \u{d7} 8 )"),
 ];
 
@@ -88,7 +91,8 @@ fn survive(reference: &str, text: &str) {
         if let Some(begins) = answer_begins(verifier, text) {
             assert!(text.is_char_boundary(begins), "{verifier} {text:?} at {begins}");
         } else if verdict.outcome.is_correct() {
-            assert_eq!(verifier, Verifier::Exact, "correct, but nowhere: {reference:?} {text:?}");
+            let whole_text = [Verifier::Exact, Verifier::PatternText];
+            assert!(whole_text.contains(&verifier), "{verifier} is correct, but nowhere: {reference:?} {text:?}");
         }
     }
 }
@@ -180,6 +184,11 @@ fn tricks() {
         (Verifier::Answer, "0.1", "answer 0.1000000000000000001"),
         (Verifier::Number, "4", "answer 3 4 5"),
         (Verifier::Number, "4", "1 2 3 4 5"),
+        (Verifier::Tolerance, "4 +- 1%", "answer 3 4 5"),
+        (Verifier::Tolerance, "4 +- 1%", "answer 4 or 5"),
+        (Verifier::Tolerance, "4 +- 1%", "answer nan"),
+        (Verifier::Pattern, "yes|no", "answer yes and no"),
+        (Verifier::PatternText, "yes", "no, yes"),
         (Verifier::Chain, "3 0", "answer A 1 B 0 answer A 3 B 0"),
         (Verifier::Countdown, "24 from 3 3 8 8", "answer 24"),
         (Verifier::Countdown, "24 from 3 3 8 8", "answer 8 * 3 + 8 - 8 + 3 - 3 + 8 - 8"),

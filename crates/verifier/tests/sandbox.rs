@@ -1,7 +1,7 @@
 //! Every attack of the list is stopped, and succeeds once its wall is removed.
 //!
 //! The attacks are one C program, since a C compiler is all that a build machine surely has. They run as
-//! the user that runs the tests; run them as root and as an ordinary user. Where a wall cannot be built,
+//! the user that runs the tests and, where that is root, once more as an ordinary user. Where a wall cannot be built,
 //! the checks of that wall alone are left out, with a line on standard error.
 
 #![cfg(target_os = "linux")]
@@ -74,6 +74,11 @@ impl Drop for Bystander {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+#[test]
+fn all_again_as_an_ordinary_user() {
+    attacks::again_as_an_ordinary_user("all_again_as_an_ordinary_user");
 }
 
 #[test]

@@ -18,6 +18,11 @@ fn call(function: &str, arguments: &str, expected: &str) -> Test {
     Test::Call { function: function.to_owned(), arguments: arguments.to_owned(), expected: expected.to_owned() }
 }
 
+#[test]
+fn all_again_as_an_ordinary_user() {
+    attacks::again_as_an_ordinary_user("all_again_as_an_ordinary_user");
+}
+
 #[track_caller]
 fn check(words: &[&str], expected: &str) {
     let verdict = Attack::with_test(words, call("add", "[1, 2]", "3")).run();

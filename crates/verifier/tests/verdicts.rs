@@ -443,6 +443,16 @@ fn unreadable_references_are_refused() {
         (Verifier::Countdown, "24 from"),
         (Verifier::Countdown, "24 of 3 8"),
         (Verifier::Countdown, "-24 from 3 8"),
+        (Verifier::Tolerance, "9.81 +- 1%"),
+        (Verifier::Tolerance, "9.81"),
+        (Verifier::Pattern, "(a|b)+"),
+        (Verifier::Pattern, "(a"),
+        (Verifier::PatternText, r"(a)\1"),
+        (Verifier::Program, r#"[{"stdin": "1\n", "stdout": "2\n"}]"#),
+        (Verifier::Program, "[]"),
+        (Verifier::Program, "print(1)"),
+        (Verifier::Command, "whatever"),
+        (Verifier::Command, " "),
         (Verifier::Countdown, "1 from 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1"),
     ];
     let mut lines = String::new();
@@ -473,6 +483,22 @@ fn unreadable_references_are_refused() {
         countdown: the `countdown` verifier cannot read the reference answer `24 from`: expected `TARGET from NUMBER …`, such as `24 from 3 5 8 8`
         countdown: the `countdown` verifier cannot read the reference answer `24 of 3 8`: expected `TARGET from NUMBER …`, such as `24 from 3 5 8 8`
         countdown: the `countdown` verifier cannot read the reference answer `-24 from 3 8`: expected `TARGET from NUMBER …`, such as `24 from 3 5 8 8`
+        tolerance: readable
+        tolerance: the `tolerance` verifier cannot read the reference answer `9.81`: expected `NUMBER +- TOLERANCE`, such as `9.81 +- 0.01` or `9.81 +- 1%`
+        pattern: readable
+        pattern: the `pattern` verifier cannot read the reference answer `(a`: regex parse error:
+            (a
+            ^
+        error: unclosed group
+        pattern_text: the `pattern_text` verifier cannot read the reference answer `(a)\1`: regex parse error:
+            (a)\1
+               ^^
+        error: backreferences are not supported
+        program: readable
+        program: the `program` verifier cannot read the reference answer `[]`: it has 0 tests, expected at least 1
+        program: the `program` verifier cannot read the reference answer `print(1)`: it is not JSON, expected a list of tests
+        command: readable
+        command: the reference answer is empty
         countdown: the `countdown` verifier cannot read the reference answer `1 from 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1`: it gives more than 16 numbers
     "#]].assert_eq(&lines);
 }
@@ -540,6 +566,19 @@ fn the_place_where_an_answer_begins() {
     "#]],
     );
     check_begins(
+        Verifier::Program,
+        &["So:\n```sh\necho 4\n```", "<think>it</think>\n```", "echo 4"],
+        expect![[r#"
+        So:
+        |```sh
+        echo 4
+        ```
+        <think>it|</think>
+        ```
+        echo 4
+    "#]],
+    );
+    check_begins(
         Verifier::Exact,
         &["answer 4"],
         expect![[r#"
@@ -558,6 +597,6 @@ fn names_read_back() {
         assert_eq!(serde_json::to_string(&outcome).unwrap(), format!("{:?}", outcome.as_str()));
         assert_eq!(outcome.is_correct(), outcome == Outcome::Correct);
     }
-    expect!["unknown verifier `maths`, expected one of answer, exact, number, chain, countdown, math, math_boxed"]
+    expect!["unknown verifier `maths`, expected one of answer, exact, number, chain, countdown, math, math_boxed, tolerance, pattern, pattern_text, program, command"]
         .assert_eq(&"maths".parse::<Verifier>().unwrap_err().to_string());
 }

@@ -29,6 +29,8 @@ pub(super) struct Standing {
     pub(super) successes: u32,
     /// Indices above `next` that are there (made by some other campaign), and whether they are correct.
     pub(super) ahead: BTreeMap<u32, bool>,
+    /// Of all that were there when the campaign began, those that the verifier could not judge.
+    pub(super) masked: u64,
 }
 
 impl Standing {
@@ -78,6 +80,7 @@ pub(super) fn standings(
                 });
             }
             standing.record(trace.index, trace.correct);
+            standing.masked += u64::from(!trace.judged);
         }
         standings.push(standing);
     }

@@ -1,5 +1,7 @@
 //! A campaign at work: completions come in as they end and are kept in the canonical order.
 
+use toehold_verifier::Verdict;
+
 use super::plan::{Place, Standing};
 use super::{Campaign, CollectError, CollectProgress, Judge};
 use crate::store::{Discarded, TraceRecord};
@@ -15,6 +17,8 @@ pub(super) struct Round {
     places: Vec<Place>,
     /// What came back, by place.
     slots: Vec<Slot>,
+    /// Places that arrived and are not judged yet, in the order in which they ended.
+    unjudged: Vec<usize>,
     /// Places below it are decided: a trace, or not needed any more.
     decided: usize,
 }
@@ -22,17 +26,23 @@ pub(super) struct Round {
 enum Slot {
     Waiting,
     Arrived(Completion),
+    Judged(Completion, Verdict),
     Decided,
 }
 
 impl Round {
     pub(super) fn new(places: Vec<Place>) -> Round {
-        Round { slots: places.iter().map(|_| Slot::Waiting).collect(), places, decided: 0 }
+        Round { slots: places.iter().map(|_| Slot::Waiting).collect(), places, unjudged: Vec::new(), decided: 0 }
     }
 
     /// Whether nothing that is still being sampled is needed.
     pub(super) fn is_decided(&self) -> bool {
         self.decided == self.places.len()
+    }
+
+    /// Whether something arrived that waits for others to be judged with.
+    pub(super) fn has_unjudged(&self) -> bool {
+        !self.unjudged.is_empty()
     }
 
     /// Requests without an answer.
@@ -68,7 +78,8 @@ impl<'a> Collection<'a> {
         let mut progress = CollectProgress { starts: starts.len(), ..CollectProgress::default() };
         for standing in &standings {
             progress.finished += usize::from(standing.is_finished(campaign.amount));
-            progress.success.attempts += u64::from(standing.next) + standing.ahead.len() as u64;
+            let attempts = u64::from(standing.next) + standing.ahead.len() as u64;
+            progress.success.attempts += attempts - standing.masked;
             let ahead = standing.ahead.values().filter(|correct| **correct).count() as u64;
             progress.success.successes += u64::from(standing.successes) + ahead;
         }
@@ -81,12 +92,15 @@ impl<'a> Collection<'a> {
         TraceKey { start, policy: self.policy.clone(), seed: self.campaign.seed, index: place.index }
     }
 
-    /// Takes a completion in, and decides every place whose turn it now is.
+    /// Takes a completion in, and decides every place whose turn it now is once enough are there to be
+    /// judged together.
     pub(super) fn take(&mut self, round: &mut Round, at: usize, completion: Completion) -> Result<(), CollectError> {
         let broke = |reason: String| Err(CollectError::SamplerBroke { reason });
         match round.slots.get_mut(at) {
             None => return broke(format!("it answered request {at}, but there are {}", round.slots.len())),
-            Some(Slot::Arrived(_) | Slot::Decided) => return broke(format!("it answered request {at} twice")),
+            Some(Slot::Arrived(_) | Slot::Judged(..) | Slot::Decided) => {
+                return broke(format!("it answered request {at} twice"));
+            }
             Some(slot) => {
                 self.progress.sampled += 1;
                 self.progress.tokens_sampled += completion.tokens.len() as u64;
@@ -96,34 +110,59 @@ impl<'a> Collection<'a> {
                     *slot = Slot::Decided;
                 } else {
                     *slot = Slot::Arrived(completion);
+                    round.unjudged.push(at);
                 }
+            }
+        }
+        if round.unjudged.len() < self.judge.together() { Ok(()) } else { self.decide(round) }
+    }
+
+    /// Judges what arrived, and decides every place whose turn it now is.
+    pub(super) fn decide(&mut self, round: &mut Round) -> Result<(), CollectError> {
+        let unjudged = std::mem::take(&mut round.unjudged);
+        let asked: Vec<(&Start, &Completion)> = unjudged
+            .iter()
+            .filter_map(|&at| match &round.slots[at] {
+                Slot::Arrived(completion) => Some((self.starts[round.places[at].start], completion)),
+                _ => None,
+            })
+            .collect();
+        let verdicts = self.judge.judge_all(&asked);
+        for (at, verdict) in unjudged.into_iter().zip(verdicts) {
+            let slot = &mut round.slots[at];
+            if let Slot::Arrived(completion) = std::mem::replace(slot, Slot::Decided) {
+                *slot = Slot::Judged(completion, verdict);
             }
         }
         while let Some(&place) = round.places.get(round.decided) {
             let unneeded = self.standings[place.start].is_finished(self.campaign.amount);
             let slot = &mut round.slots[round.decided];
             match std::mem::replace(slot, Slot::Decided) {
-                Slot::Waiting => {
-                    *slot = Slot::Waiting;
+                waiting @ (Slot::Waiting | Slot::Arrived(_)) => {
+                    *slot = waiting;
                     if !unneeded {
                         break;
                     }
                 }
-                Slot::Arrived(completion) if unneeded => self.discard(&completion),
-                Slot::Arrived(completion) => self.keep(place, completion),
+                Slot::Judged(completion, _) if unneeded => self.discard(&completion),
+                Slot::Judged(completion, verdict) => self.keep(place, completion, verdict),
                 Slot::Decided => {}
             }
             round.decided += 1;
         }
-        if self.pending.len() >= WRITE_AT { self.write() } else { Ok(()) }
+        if self.pending.len() >= WRITE_AT {
+            self.write()?
+        }
+        Ok(self.judge.healthy()?)
     }
 
-    fn keep(&mut self, place: Place, completion: Completion) {
-        let verdict = self.judge.judge(self.starts[place.start], &completion);
+    fn keep(&mut self, place: Place, completion: Completion, verdict: Verdict) {
         let correct = verdict.outcome.is_correct();
         self.standings[place.start].record(place.index, correct);
         self.progress.finished += usize::from(self.standings[place.start].is_finished(self.campaign.amount));
-        self.progress.success.add(correct);
+        if verdict.outcome.is_judged() {
+            self.progress.success.add(correct);
+        }
         self.progress.new += 1;
         self.pending.push(TraceRecord {
             key: self.key(place),
@@ -146,7 +185,7 @@ impl<'a> Collection<'a> {
     /// Counts what ended out of turn in a round that is over.
     pub(super) fn drop_undecided(&mut self, round: &Round) {
         for slot in &round.slots {
-            if let Slot::Arrived(completion) = slot {
+            if let Slot::Arrived(completion) | Slot::Judged(completion, _) = slot {
                 self.discard(completion);
             }
         }

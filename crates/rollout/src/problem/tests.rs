@@ -85,13 +85,13 @@ fn broken_files_name_the_line() {
     check(
         &after(r#"{"id": "b", "problem": "2", "answer": "2", "verifier": "chian"}"#),
         expect![[r#"
-        p.jsonl:3: unknown verifier `chian`, expected one of answer, exact, number, chain, countdown, math, math_boxed
-        hint: did you mean `chain`?"#]],
+            p.jsonl:3: unknown verifier `chian`, expected one of answer, exact, number, chain, countdown, math, math_boxed, tolerance, pattern, pattern_text, program, command
+            hint: did you mean `chain`?"#]],
     );
     check(
         &after(r#"{"id": "b", "problem": "2", "answer": "2", "verifier": "zzz"}"#),
         expect![
-            "p.jsonl:3: unknown verifier `zzz`, expected one of answer, exact, number, chain, countdown, math, math_boxed"
+            "p.jsonl:3: unknown verifier `zzz`, expected one of answer, exact, number, chain, countdown, math, math_boxed, tolerance, pattern, pattern_text, program, command"
         ],
     );
     check(
@@ -99,6 +99,30 @@ fn broken_files_name_the_line() {
         expect![
             "p.jsonl:3: problem `b`: the `number` verifier cannot read the reference answer `x`: it is not a number of at most 36 digits"
         ],
+    );
+    check(
+        &after(r#"{"id": "b", "problem": "2", "answer": [{"stdin": "2"}], "verifier": "program"}"#),
+        expect![[
+            r#"p.jsonl:3: problem `b`: the `program` verifier cannot read the reference answer `[{"stdin": "2"}]`: test 0 (from 0) has neither `stdin` and `stdout` nor `function`, `arguments` and `expected`"#
+        ]],
+    );
+    check(
+        &after(r#"{"id": "b", "problem": "2", "answer": [{"stdout": "2"}]}"#),
+        expect![[r#"p.jsonl:3: `answer` is [{"stdout":"2"}], expected text"#]],
+    );
+    check(
+        &after(r#"{"id": "b", "problem": "2", "answer": "(2", "verifier": "pattern"}"#),
+        expect!["p.jsonl:3: problem `b`: the `pattern` verifier cannot read the reference answer `(2`: unclosed group"],
+    );
+    check(
+        &after(r#"{"id": "b", "problem": "2", "answer": "2", "verifier": "tolerance"}"#),
+        expect![
+            "p.jsonl:3: problem `b`: the `tolerance` verifier cannot read the reference answer `2`: expected `NUMBER +- TOLERANCE`, such as `9.81 +- 0.01` or `9.81 +- 1%`"
+        ],
+    );
+    check(
+        &after(r#"{"id": "b", "problem": "2", "answer": [{"stdout": "2"}], "verifier": "program", "command": "sh"}"#),
+        expect!["p.jsonl:3: unknown key `command`"],
     );
     check(&after(good), expect!["p.jsonl:3: problem `a` is already on line 1"]);
     check(
@@ -114,6 +138,22 @@ fn broken_files_name_the_line() {
         hint: one JSON object a line: {"id": "1", "problem": "2 + 2", "answer": "4"}"#]],
     );
     check(b"{\"id\": \"\xff\"}", expect!["p.jsonl:1: cannot read: stream did not contain valid UTF-8"]);
+}
+
+/// Tests are kept to the digit, and however they are spaced.
+#[test]
+fn tests_are_an_answer() {
+    let read = |answer: &str| {
+        let line = format!("{{\"id\": \"a\", \"problem\": \"2\", \"answer\": {answer}, \"verifier\": \"program\"}}");
+        read_lines(Path::new("p.jsonl"), line.as_bytes()).unwrap()
+    };
+    let set = read(r#"[{"function":"f","arguments":[1],"expected":1267650600228229401496703205377}]"#);
+    expect![[r#"[{"function": "f", "arguments": [1], "expected": 1267650600228229401496703205377}]"#]]
+        .assert_eq(&set.problems[0].answer);
+    let spaced = read("[ {\"expected\": 1267650600228229401496703205377, \"function\": \"f\",\"arguments\": [ 1 ]} ]");
+    assert_eq!(spaced, set);
+    let written = line(&set.problems[0]);
+    assert_eq!(read_lines(Path::new("p.jsonl"), written.as_bytes()).unwrap(), set, "{written}");
 }
 
 #[test]

@@ -83,14 +83,14 @@ pub enum OpenError {
     },
     /// Written by an older build, and opened for reading only.
     #[error(
-        "{path} is a trace store of version {found}, but only version {supported} can be read\nhint: open it for writing once, which upgrades it"
+        "{path} is a trace store of version {found}, but only version {supported} and later can be read\nhint: open it for writing once, which upgrades it"
     )]
     OlderVersion {
         /// The file.
         path: PathBuf,
         /// Its version.
         found: i64,
-        /// The version that this build reads.
+        /// The oldest version that this build reads as it is.
         supported: i64,
     },
     /// A file of some other kind.
@@ -151,7 +151,7 @@ impl Store {
     /// Opens an existing store for queries; a write through it fails.
     ///
     /// # Errors
-    /// As [`open`](Self::open), and when there is no file, or an older version. SQLite makes two files beside a
+    /// As [`open`](Self::open), and when there is no file, or a version too old to be read as it is. SQLite makes two files beside a
     /// store even to read it: in a folder that cannot be written, a store that no process has open cannot be read.
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Store, OpenError> {
         let path = path.as_ref();
@@ -166,8 +166,8 @@ impl Store {
             .map_err(|source| OpenError::Database { path: path.to_owned(), source })?;
         match version(&connection, path)? {
             0 => Err(OpenError::NotAStore { path: path.to_owned(), reason: "it is empty".to_owned() }),
-            found if found < schema::VERSION => {
-                Err(OpenError::OlderVersion { path: path.to_owned(), found, supported: schema::VERSION })
+            found if found < schema::READABLE => {
+                Err(OpenError::OlderVersion { path: path.to_owned(), found, supported: schema::READABLE })
             }
             _ => Ok(Store { connection, path: path.to_owned() }),
         }

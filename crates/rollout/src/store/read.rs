@@ -61,7 +61,7 @@ pub struct CampaignCount {
     pub starts: u64,
     /// Successes and attempts.
     pub success: SuccessCount,
-    /// Completion tokens of all attempts.
+    /// Completion tokens of all traces, those included that the verifier could not judge.
     pub tokens_sampled: u64,
     /// Prompt and prefix tokens, computed anew for each attempt.
     pub prefilled_each: u64,
@@ -105,6 +105,8 @@ pub(crate) struct Known {
     pub(crate) row: i64,
     pub(crate) index: u32,
     pub(crate) correct: bool,
+    /// Whether there is a verdict at all.
+    pub(crate) judged: bool,
     pub(crate) stage: Stage,
     pub(crate) sampling: i64,
 }
@@ -194,14 +196,15 @@ impl Store {
         self.rows("traces", &sql, params_from_iter(conditions.values), stored_trace)
     }
 
-    /// How many of the traces that pass the filter succeeded; offset and limit do not count.
+    /// How many of the traces that pass the filter succeeded; offset and limit do not count, and neither do
+    /// traces that the verifier could not judge.
     ///
     /// # Errors
     /// As [`problems`](Self::problems).
     pub fn success(&self, filter: &TraceFilter) -> Result<SuccessCount, ReadError> {
         let conditions = filter.conditions();
         let sql = format!(
-            "SELECT 0, count(*), coalesce(sum(outcome = 'correct'), 0)
+            "SELECT 0, coalesce(sum(outcome <> 'infra'), 0), coalesce(sum(outcome = 'correct'), 0)
              FROM traces
              JOIN starts ON starts.row = traces.start
              JOIN problems ON problems.row = starts.problem
@@ -211,6 +214,26 @@ impl Store {
             Ok(SuccessCount { attempts: fields.unsigned(1)?, successes: fields.unsigned(2)? })
         })?;
         Ok(counts.into_iter().next().unwrap_or_default())
+    }
+
+    /// How many traces that pass the filter have each outcome, in the order of [`Outcome::ALL`]; those that
+    /// none has are left out, and offset and limit do not count.
+    ///
+    /// # Errors
+    /// As [`problems`](Self::problems).
+    pub fn outcomes(&self, filter: &TraceFilter) -> Result<BTreeMap<Outcome, u64>, ReadError> {
+        let conditions = filter.conditions();
+        let sql = format!(
+            "SELECT 0, outcome, count(*)
+             FROM traces
+             JOIN starts ON starts.row = traces.start
+             JOIN problems ON problems.row = starts.problem
+             JOIN policies ON policies.row = traces.policy {conditions} GROUP BY outcome"
+        );
+        let counts = self.rows("traces", &sql, params_from_iter(conditions.values), |fields| {
+            Ok((fields.word(1, &Outcome::ALL, Outcome::as_str)?, fields.unsigned(2)?))
+        })?;
+        Ok(counts.into_iter().collect())
     }
 
     /// The trace in this row, if there is one.
@@ -231,7 +254,8 @@ impl Store {
         policy: &PolicyVersion,
         seed: Option<u64>,
     ) -> Result<BTreeMap<StartId, StartCount>, ReadError> {
-        let sql = "SELECT starts.row, starts.id, count(*), sum(outcome = 'correct'), sum(length(tokens)) / 4,
+        let sql =
+            "SELECT starts.row, starts.id, sum(outcome <> 'infra'), sum(outcome = 'correct'), sum(length(tokens)) / 4,
                           (length(prompt) + length(prefix)) / 4
                    FROM traces
                    JOIN starts ON starts.row = traces.start
@@ -289,13 +313,16 @@ impl Store {
                     WHERE weights = ?1 AND seed = ?2)";
         let ids = self
             .rows("starts", sql, values, |fields| Ok((fields.get::<i64>(0)?, StartId::from_stored(fields.get(1)?))))?;
-        let sql = "SELECT traces.row, start, number, outcome = 'correct', stage, sampling
+        let sql = "SELECT traces.row, start, number, outcome = 'correct', stage, sampling, outcome <> 'infra'
                    FROM traces JOIN policies ON policies.row = policy
                    WHERE weights = ?1 AND seed = ?2 ORDER BY start, number";
         let rows = self.rows("traces", sql, values, |fields| {
             let (row, index, correct) = (fields.get(0)?, fields.get(2)?, fields.get(3)?);
             let stage = fields.word(4, &Stage::ALL, Stage::as_str)?;
-            Ok((fields.get::<i64>(1)?, Known { row, index, correct, stage, sampling: fields.get(5)? }))
+            Ok((
+                fields.get::<i64>(1)?,
+                Known { row, index, correct, stage, sampling: fields.get(5)?, judged: fields.get(6)? },
+            ))
         })?;
         let mut found: HashMap<i64, Vec<Known>> = HashMap::new();
         for (start, known) in rows {

@@ -12,7 +12,10 @@ pub(super) const APPLICATION_ID: i64 = 0x746f_6568;
 /// The version that this build writes.
 pub(super) const VERSION: i64 = STEPS.len() as i64;
 
-pub(super) const STEPS: &[&str] = &[V1];
+pub(super) const STEPS: &[&str] = &[V1, V2];
+
+/// The oldest version that this build's queries read as it is.
+pub(super) const READABLE: i64 = 1;
 
 /// `origin_trace` of a prefix of the problem's own solution: no trace has this row.
 pub(super) const SOLUTION: i64 = 0;
@@ -99,6 +102,46 @@ SELECT
   sum(per_start.successes) AS successes,
   sum(per_start.sampled) AS tokens_sampled,
   sum(per_start.attempts * per_start.given) AS prefilled_each,
+  sum(per_start.given) AS prefilled_once,
+  coalesce(discarded.attempts, 0) AS discarded_attempts,
+  coalesce(discarded.tokens, 0) AS discarded_tokens
+FROM per_start
+JOIN policies ON policies.row = per_start.policy
+LEFT JOIN discarded ON discarded.policy = per_start.policy AND discarded.seed = per_start.seed
+                   AND discarded.stage = per_start.stage
+GROUP BY per_start.policy, per_start.seed, per_start.stage;
+";
+
+/// More outcomes, and attempts that were not judged left out of the campaigns' counts.
+///
+/// The list of outcomes is a condition of the table, which SQLite can change only by copying the table, all
+/// tokens included, or in the schema's text. The latter changes nothing about rows that are there
+/// (sqlite.org/lang_altertable.html, section 7); that the view is made anew lets every open connection know.
+const V2: &str = "
+PRAGMA writable_schema = ON;
+UPDATE sqlite_schema
+SET sql = replace(sql, '(''correct'', ''wrong'', ''no_answer'', ''unreadable'')',
+                  '(''correct'', ''wrong'', ''no_answer'', ''unreadable'', ''budget'', ''timeout'', ''memory'','
+                  || ' ''runtime'', ''compile'', ''output_limit'', ''infra'')')
+WHERE type = 'table' AND name = 'traces';
+PRAGMA writable_schema = RESET;
+
+DROP VIEW campaigns;
+CREATE VIEW campaigns AS
+WITH per_start AS (
+  SELECT traces.policy, traces.seed, traces.stage, count(*) AS completions,
+         sum(outcome <> 'infra') AS attempts, sum(outcome = 'correct') AS successes,
+         sum(length(tokens)) / 4 AS sampled, (length(prompt) + length(prefix)) / 4 AS given
+  FROM traces JOIN starts ON starts.row = traces.start
+  GROUP BY traces.policy, traces.seed, traces.stage, traces.start
+)
+SELECT
+  per_start.policy AS policy, policies.weights AS weights, per_start.seed AS seed, per_start.stage AS stage,
+  count(*) AS starts,
+  sum(per_start.attempts) AS attempts,
+  sum(per_start.successes) AS successes,
+  sum(per_start.sampled) AS tokens_sampled,
+  sum(per_start.completions * per_start.given) AS prefilled_each,
   sum(per_start.given) AS prefilled_once,
   coalesce(discarded.attempts, 0) AS discarded_attempts,
   coalesce(discarded.tokens, 0) AS discarded_tokens

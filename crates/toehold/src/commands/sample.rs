@@ -10,6 +10,7 @@ use toehold_rollout::store::{CampaignCount, Stage, TraceFilter};
 use toehold_rollout::{Band, Learner, Sampler, Store, SuccessCount};
 use toehold_training::recipe::{Collect, Until};
 use toehold_training::trainer::Compute;
+use toehold_verifier::Outcome;
 
 use crate::command_line::RecipeArgs;
 use crate::interrupt::{self, Interrupted};
@@ -48,7 +49,9 @@ pub fn execute(prepared: &mut Prepared, output: &Output) -> Result<()> {
         in_flight: settings.in_flight,
     };
     // Not `prepared.judge`, which would lend out the policy that samples, too.
+    let share = prepare::infra_share(&prepared.plan);
     let judge = collect::TextJudge::new(&prepared.problems.problems, &prepared.tokenizer);
+    let judge = judge.with_grader(&prepared.grader, share);
     let starts = &prepared.starts;
 
     let mut bar = Progress::start(output, "sample", Some(starts.len() as u64), "problems");
@@ -78,6 +81,7 @@ pub fn execute(prepared: &mut Prepared, output: &Output) -> Result<()> {
         "event": "sampled", "new": summary.progress.new, "count": summary.progress.success, "bands": named,
     }))?;
     output.data(band_table(&bands_now))?;
+    say_outcomes(prepared, &store, output)?;
     if let Some(campaign) = collection(prepared, &store)? {
         output.say(format!(
             "{} attempts, {} tokens sampled, {}; kept in {}",
@@ -86,6 +90,16 @@ pub fn execute(prepared: &mut Prepared, output: &Output) -> Result<()> {
             terminal::flops(Compute::of_campaign(&campaign).flops(prepared.base.parameter_count())),
             store.path().display(),
         ));
+    }
+    Ok(())
+}
+
+/// Tells the outcomes of the collection apart where there are others than the usual three.
+fn say_outcomes(prepared: &Prepared, store: &Store, output: &Output) -> Result<()> {
+    let outcomes = store.outcomes(&of_collection(prepared))?;
+    let usual = [Outcome::Correct, Outcome::Wrong, Outcome::NoAnswer];
+    if outcomes.keys().any(|outcome| !usual.contains(outcome)) {
+        output.say(format!("outcomes: {}", terminal::outcomes(&outcomes)));
     }
     Ok(())
 }
@@ -144,21 +158,26 @@ fn band_table(bands: &BTreeMap<Band, (u64, SuccessCount)>) -> String {
     terminal::table(&["band", "problems", "attempts", "successes"], &rows)
 }
 
-/// The collection's traces, those of one outcome or all of them, by one query.
+/// The collection's traces, those of one outcome or all of them, by one query; without those that the verifier
+/// could not judge, of which nothing is known.
 ///
 /// # Errors
 /// When the store cannot be read.
 pub fn collected_traces(
     prepared: &Prepared,
     store: &Store,
-    outcome: Option<toehold_verifier::Outcome>,
+    outcome: Option<Outcome>,
 ) -> Result<Vec<toehold_rollout::store::StoredTrace>> {
-    let filter = TraceFilter {
+    let mut traces = store.traces(&TraceFilter { outcome, ..of_collection(prepared) })?;
+    traces.retain(|stored| stored.verdict.outcome.is_judged());
+    Ok(traces)
+}
+
+fn of_collection(prepared: &Prepared) -> TraceFilter {
+    TraceFilter {
         policy: Some(prepared.base.version()),
         seed: Some(prepared.plan.run.seed),
         stage: Some(Stage::Collect),
-        outcome,
         ..TraceFilter::default()
-    };
-    Ok(store.traces(&filter)?)
+    }
 }

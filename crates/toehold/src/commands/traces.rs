@@ -52,6 +52,13 @@ pub enum OutcomeArg {
     Wrong,
     NoAnswer,
     Unreadable,
+    Budget,
+    Timeout,
+    Memory,
+    Runtime,
+    Compile,
+    OutputLimit,
+    Infra,
 }
 
 /// A stage on the command line.
@@ -92,7 +99,8 @@ pub fn run(args: &TracesArgs, output: &Output) -> Result<()> {
         bail!("{} has no problem `{id}`, but {} others", store.path().display(), problems.len());
     }
     let filter = filter(args);
-    let total = store.success(&TraceFilter { limit: None, offset: 0, ..filter.clone() })?;
+    let total = store.success(&filter)?;
+    let outcomes = store.outcomes(&filter)?;
     let listed = store.traces(&filter)?;
     let mut rows = Vec::with_capacity(listed.len());
     for stored in &listed {
@@ -111,7 +119,11 @@ pub fn run(args: &TracesArgs, output: &Output) -> Result<()> {
     }
     let headers = ["row", "problem", "stage", "policy", "outcome", "prefix", "tokens", "completion"];
     output.data(terminal::table(&headers, &rows))?;
-    output.say(format!("{} of {} traces; {total}", listed.len(), terminal::count(total.attempts)));
+    let all: u64 = outcomes.values().sum();
+    output.say(format!("{} of {} traces; {total}", listed.len(), terminal::count(all)));
+    if all > 0 {
+        output.say(format!("outcomes: {}", terminal::outcomes(&outcomes)));
+    }
     Ok(())
 }
 
@@ -230,6 +242,13 @@ fn filter(args: &TracesArgs) -> TraceFilter {
             OutcomeArg::Wrong => Outcome::Wrong,
             OutcomeArg::NoAnswer => Outcome::NoAnswer,
             OutcomeArg::Unreadable => Outcome::Unreadable,
+            OutcomeArg::Budget => Outcome::Budget,
+            OutcomeArg::Timeout => Outcome::Timeout,
+            OutcomeArg::Memory => Outcome::Memory,
+            OutcomeArg::Runtime => Outcome::Runtime,
+            OutcomeArg::Compile => Outcome::Compile,
+            OutcomeArg::OutputLimit => Outcome::OutputLimit,
+            OutcomeArg::Infra => Outcome::Infra,
         }),
         stage: args.stage.map(|stage| match stage {
             StageArg::Collect => Stage::Collect,

@@ -26,6 +26,8 @@ pub struct ReportData {
     pub detail: String,
     /// How hard the problems were for the policy that collected traces.
     pub collections: Vec<Collection>,
+    /// Stored traces by outcome, where there are any.
+    pub outcomes: Option<PlainTable>,
     /// A few traces in full.
     pub traces: Vec<TraceView>,
     /// The resolved recipe, TOML; with several arms, one after the other.
@@ -269,4 +271,18 @@ pub enum Verdict {
     NoAnswer,
     /// There is one that the verifier cannot read.
     Unreadable,
+    /// The steps of a comparison were used up.
+    Budget,
+    /// A program ran out of time.
+    Timeout,
+    /// A program ran out of memory.
+    Memory,
+    /// A program ended with an error.
+    Runtime,
+    /// A program could not be compiled.
+    Compile,
+    /// A program put out too much.
+    OutputLimit,
+    /// The verifier itself failed.
+    Infra,
 }

@@ -33,6 +33,7 @@ pub(super) fn page(data: &ReportData) -> Result<String, RenderError> {
         groups(data)?,
         steps(data)?,
         collections(&data.collections),
+        outcomes(data.outcomes.as_ref(), &data.detail),
         traces(&data.traces, &data.detail),
         recipe(&data.recipe),
     ]
@@ -146,7 +147,7 @@ fn comparison(data: &ReportData) -> Option<Section> {
 /// A table of text with the sentence above it.
 pub(super) fn plain_table(table: &PlainTable) -> Markup {
     html! {
-        p.lead { (table.lead) }
+        @if !table.lead.is_empty() { p.lead { (table.lead) } }
         div.scroll {
             table.plain {
                 thead { tr { @for header in &table.headers { th { (header) } } } }
@@ -316,6 +317,13 @@ fn collections(collections: &[Collection]) -> Option<Section> {
     })
 }
 
+fn outcomes(table: Option<&PlainTable>, detail: &str) -> Option<Section> {
+    let table = table.filter(|table| !table.rows.is_empty())?;
+    let lead = with_detail(&table.lead, detail);
+    let body = plain_table(&PlainTable { lead: String::new(), ..table.clone() });
+    Some(Section { id: "outcomes", title: "Outcomes", lead, body })
+}
+
 fn meaning(band: &str) -> &'static str {
     match band {
         "unsolved" => "no success seen",
@@ -356,6 +364,13 @@ fn trace_view(trace: &TraceView, open: bool) -> Markup {
         Verdict::Wrong => ("✗ wrong", "wrong"),
         Verdict::NoAnswer => ("– no answer", "wrong"),
         Verdict::Unreadable => ("? unreadable", "wrong"),
+        Verdict::Budget => ("? budget used up", "wrong"),
+        Verdict::Timeout => ("✗ timeout", "wrong"),
+        Verdict::Memory => ("✗ out of memory", "wrong"),
+        Verdict::Runtime => ("✗ ended with an error", "wrong"),
+        Verdict::Compile => ("✗ not compiled", "wrong"),
+        Verdict::OutputLimit => ("✗ too much output", "wrong"),
+        Verdict::Infra => ("! verifier failed", "wrong"),
     };
     html! {
         details.trace open[open] {

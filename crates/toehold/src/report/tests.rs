@@ -68,6 +68,11 @@ fn small() -> ReportData {
             name: String::new(),
             bands: vec![BandRow { band: "hard".to_owned(), problems: 12, attempts: 30_000, successes: 12 }],
         }],
+        outcomes: Some(PlainTable {
+            lead: "Stored traces by what the verifier said.".to_owned(),
+            headers: vec!["stage".to_owned(), "correct".to_owned(), "infra".to_owned()],
+            rows: vec![vec!["collect".to_owned(), "1,030".to_owned(), "2".to_owned()]],
+        }),
         traces: vec![TraceView {
             problem_id: "chain-0-00001".to_owned(),
             problem: "start 3 ; add 4".to_owned(),

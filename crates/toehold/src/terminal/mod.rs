@@ -16,7 +16,7 @@ use indicatif::{MultiProgress, ProgressDrawTarget};
 use serde::Serialize;
 
 pub(crate) use number::engineering;
-pub use number::{bytes, count, duration, flops, percent, percent_with_interval};
+pub use number::{bytes, count, duration, flops, outcomes, percent, percent_with_interval};
 pub use progress::Progress;
 pub use table::table;
 

@@ -98,6 +98,12 @@ pub(crate) fn short(n: f64) -> String {
     }
 }
 
+/// Verdicts by outcome: `3 correct, 1,030 wrong, 2 infra`.
+pub fn outcomes(outcomes: &std::collections::BTreeMap<toehold_verifier::Outcome, u64>) -> String {
+    let each: Vec<String> = outcomes.iter().map(|(outcome, number)| format!("{} {outcome}", count(*number))).collect();
+    each.join(", ")
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

@@ -395,7 +395,7 @@ fn stores() {
         },
         expect![[r#"
             status 1
-            error: runs/r/traces.db is a trace store of version 99, but this build reads versions up to 1
+            error: runs/r/traces.db is a trace store of version 99, but this build reads versions up to 2
             hint: use a newer toehold
         "#]],
     );

@@ -277,7 +277,8 @@ fn traces() {
                   --show <ROW>         Show the trace of this row (the listing's first column) in full
                   --problem <ID>       Only traces of this problem
                   --outcome <OUTCOME>  Only traces with this outcome [possible values: correct, wrong,
-                                       no-answer, unreadable]
+                                       no-answer, unreadable, budget, timeout, memory, runtime, compile,
+                                       output-limit, infra]
                   --stage <STAGE>      Only traces sampled in this stage [possible values: collect, train,
                                        evaluate]
                   --from <FROM>        Only traces that began at plain problems, or after a prefix [possible
@@ -361,29 +362,33 @@ fn verify() {
     check(
         "verify -h",
         expect![[r#"
-        Compare predictions with golds: JSON lines, a problem file's references, or an HTTP server
+            Compare predictions with golds: JSON lines, a problem file's references, or an HTTP server
 
-        Usage: toehold verify [OPTIONS] [FILE]
+            Usage: toehold verify [OPTIONS] [FILE]
 
-        Arguments:
-          [FILE]  JSON lines; standard input where it is left out
+            Arguments:
+              [FILE]  JSON lines; standard input where it is left out
 
-        Options:
-              --check <PROBLEMS>           List the problems of this file whose reference answer cannot be
-                                           read, and do nothing else
-              --serve <ADDRESS>            Answer over HTTP at this address: POST /verify, /openrlhf, /verl,
-                                           GET /health
-              --strict-boxed               Only the last box is an answer, as it should be for training
-              --body-mib <MIB>             With --serve: the longest body of a request, in MiB [default: 16]
-              --connections <CONNECTIONS>  With --serve: connections at a time; more wait [default: 256]
-              --deadline <SECONDS>         With --serve: seconds for the verdicts of one request, and for
-                                           each part of it to come [default: 30]
-          -q, --quiet                      Print only results, warnings and errors
-              --json                       Print results and events as JSON, one object a line, instead of
-                                           tables
-          -h, --help                       Print help
-          -V, --version                    Print version
-    "#]],
+            Options:
+                  --check <PROBLEMS>           List the problems of this file whose reference answer cannot be
+                                               read, and do nothing else
+                  --serve <ADDRESS>            Answer over HTTP at this address: POST /verify, /openrlhf, /verl,
+                                               GET /health
+                  --recipe <RECIPE>            Take the table [verifier] of this recipe: the interpreter of
+                                               programs, your own command, limits
+                  --set <KEY=VALUE>            Change one value of that table, with or without a recipe, e.g.
+                                               `--set verifier.python=python3`
+                  --strict-boxed               Only the last box is an answer, as it should be for training
+                  --body-mib <MIB>             With --serve: the longest body of a request, in MiB [default: 16]
+                  --connections <CONNECTIONS>  With --serve: connections at a time; more wait [default: 256]
+                  --deadline <SECONDS>         With --serve: seconds for the verdicts of one request, and for
+                                               each part of it to come [default: 30]
+              -q, --quiet                      Print only results, warnings and errors
+                  --json                       Print results and events as JSON, one object a line, instead of
+                                               tables
+              -h, --help                       Print help
+              -V, --version                    Print version
+        "#]],
     );
 }
 

@@ -60,10 +60,9 @@ fn a_line_that_is_no_row_ends_it_with_what_came_before_answered() {
     check(
         "[1]\n",
         expect![[r#"
-        status 1
-        error: rows.jsonl:1: invalid type: sequence, expected a map at line 1 column 0
-        hint: a row has at least `gold` and `prediction`, both strings
-    "#]],
+            status 1
+            error: rows.jsonl:1: expected an object, found [1]
+        "#]],
     );
     check(
         "",
@@ -88,7 +87,7 @@ fn references_are_checked_before_a_run() {
     expect![[r#"
         status 1
         p.jsonl:2: problem `b`: the `math` verifier cannot read the reference answer `\frac{1}{`: the gold `\frac{1}{` is neither words nor mathematics that can be read
-        p.jsonl:3: problem `c`: unknown verifier `maths`, expected one of answer, exact, number, chain, countdown, math, math_boxed
+        p.jsonl:3: problem `c`: unknown verifier `maths`, expected one of answer, exact, number, chain, countdown, math, math_boxed, tolerance, pattern, pattern_text, program, command
         error: 2 of 3 problems have a reference that cannot be read
     "#]].assert_eq(&format!("status {}\n{}{}", ran.status, ran.stdout, ran.stderr));
 }

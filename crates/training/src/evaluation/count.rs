@@ -40,7 +40,7 @@ pub enum CountError {
     /// The sampler's trouble.
     #[error(transparent)]
     Sample(#[from] SampleError),
-    /// A start that cannot be judged; nothing was sampled.
+    /// A start that cannot be judged, before anything is sampled, or a verifier that fails too often.
     #[error(transparent)]
     Judge(#[from] JudgeError),
     /// The sampler ended without answering every request.
@@ -54,7 +54,7 @@ pub enum CountError {
 }
 
 /// Samples `plan.samples` completions of each start and counts those that the judge accepts; in the
-/// order of `starts`.
+/// order of `starts`. What the verifier itself failed on is no attempt.
 ///
 /// # Errors
 /// A start that cannot be judged, and the sampler's trouble.
@@ -67,7 +67,9 @@ pub fn count_successes(
     let empty = |start: &Start| ProblemCount { problem: start.problem.clone(), count: Default::default(), tokens: 0 };
     let mut counts: Vec<ProblemCount> = starts.iter().map(empty).collect();
     sample_each(sampler, judge, starts, plan, &mut |at, _, completion, verdict| {
-        counts[at].count.add(verdict.outcome.is_correct());
+        if verdict.outcome.is_judged() {
+            counts[at].count.add(verdict.outcome.is_correct());
+        }
         counts[at].tokens += completion.tokens.len() as u64;
     })?;
     Ok(counts)
@@ -96,14 +98,25 @@ pub fn sample_each(
     };
     for chunk in asked.chunks(plan.in_flight.max(1)) {
         let requests: Vec<SampleRequest> = chunk.iter().map(request).collect();
-        let mut given = 0;
+        let (mut given, mut waiting) = (0, Vec::new());
+        let mut judge_waiting = |waiting: &mut Vec<(usize, Completion)>| {
+            let asked: Vec<_> = waiting.iter().map(|(at, completion)| (&starts[chunk[*at].0], completion)).collect();
+            let verdicts = judge.judge_all(&asked);
+            for ((at, completion), verdict) in waiting.drain(..).zip(verdicts) {
+                let (start, index) = chunk[at];
+                each(start, index, completion, verdict);
+            }
+        };
         sampler.sample(&requests, &mut |at: usize, completion: Completion| {
-            let (start, index) = chunk[at];
-            let verdict = judge.judge(&starts[start], &completion);
-            each(start, index, completion, verdict);
+            waiting.push((at, completion));
+            if waiting.len() >= judge.together() {
+                judge_waiting(&mut waiting);
+            }
             given += 1;
             ControlFlow::Continue(())
         })?;
+        judge_waiting(&mut waiting);
+        judge.healthy()?;
         if given != chunk.len() {
             return Err(CountError::Incomplete { given, asked: chunk.len() });
         }

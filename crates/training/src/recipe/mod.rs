@@ -12,6 +12,7 @@ mod overrides;
 pub mod plan;
 mod resolve;
 pub(crate) mod section;
+pub mod verification;
 
 use std::path::{Path, PathBuf};
 
@@ -22,6 +23,7 @@ pub use plan::{
 };
 pub(crate) use section::section;
 pub use section::{Listing, Method, Setting};
+pub use verification::Verification;
 
 /// A recipe as written: the tables that are there, with their keys' names and types not yet read.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -30,8 +32,19 @@ pub struct Recipe {
 }
 
 /// The tables a recipe may have, in the order in which they are written back.
-pub const SECTIONS: [&str; 10] =
-    ["run", "problems", "policy", "collect", "curriculum", "sft", "objective", "train", "detect", "evaluate"];
+pub const SECTIONS: [&str; 11] = [
+    "run",
+    "problems",
+    "verifier",
+    "policy",
+    "collect",
+    "curriculum",
+    "sft",
+    "objective",
+    "train",
+    "detect",
+    "evaluate",
+];
 
 impl Recipe {
     /// Reads a recipe and lays `overrides` of the form `table.key=value` over it, later ones winning.
@@ -63,6 +76,14 @@ impl Recipe {
         let text = std::fs::read_to_string(path)
             .map_err(|source| RecipeError::Unreadable { path: path.to_owned(), source })?;
         Recipe::parse(&text, overrides)
+    }
+
+    /// The table `[verifier]` alone, for whoever needs no more of a recipe; none where there is none.
+    ///
+    /// # Errors
+    /// As [`resolve`](Self::resolve), of this table.
+    pub fn verification(&self) -> Result<Option<Verification>, RecipeError> {
+        resolve::verification(&self.sections)
     }
 
     /// Fills in every default and checks every range.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use toehold_rollout::Band;
 use toehold_rollout::synthetic::Family;
 
-use super::section;
+use super::{Verification, section};
 
 /// A recipe in which every value is explicit. `O` is the objective, `C` the curriculum.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -19,6 +19,8 @@ pub struct Plan<O, C> {
     pub run: Run,
     /// The problems to learn and those held out.
     pub problems: Problems,
+    /// What verifiers need that run something; none without the table `[verifier]`.
+    pub verifier: Option<Verification>,
     /// The policy to begin with.
     pub policy: Policy,
     /// How the traces that prefixes are cut from are found.

@@ -1,7 +1,7 @@
 //! From the recipe as written to the plan: defaults, then ranges.
 
 use super::plan::{Collect, Detect, Evaluate, Plan, Policy, Problems, Run, Sft, Train};
-use super::{Method, RecipeError};
+use super::{Method, RecipeError, Verification};
 
 pub(super) fn resolve<O: Method, C: Method>(sections: &toml::Table) -> Result<Plan<O, C>, RecipeError> {
     let table = |name: &str| sections.get(name).and_then(toml::Value::as_table).cloned();
@@ -9,6 +9,7 @@ pub(super) fn resolve<O: Method, C: Method>(sections: &toml::Table) -> Result<Pl
     let plan = Plan {
         run: Run::read(section("run"), "run")?,
         problems: Problems::read(section("problems"), "problems")?,
+        verifier: verification(sections)?,
         policy: Policy::read(section("policy"), "policy")?,
         collect: Collect::read(section("collect"), "collect")?,
         curriculum: method::<C>(section(C::SECTION))?,
@@ -21,6 +22,14 @@ pub(super) fn resolve<O: Method, C: Method>(sections: &toml::Table) -> Result<Pl
     check_source(&plan)?;
     check_ranges(&plan)?;
     Ok(plan)
+}
+
+/// The table `[verifier]`, whose ranges it checks itself; none where there is none.
+pub(super) fn verification(sections: &toml::Table) -> Result<Option<Verification>, RecipeError> {
+    let Some(table) = sections.get("verifier").and_then(toml::Value::as_table) else { return Ok(None) };
+    let verification = Verification::read(table.clone(), "verifier")?;
+    verification.check()?;
+    Ok(Some(verification))
 }
 
 /// Reads a table with `kind`. It has no default: a recipe is about its method, so it names it.

@@ -12,6 +12,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use toehold_rollout::{PolicyVersion, ProblemId, StartId, StepStats, SuccessCount};
+use toehold_verifier::Outcome;
 
 use super::Compute;
 use crate::curriculum::Fate;
@@ -118,6 +119,9 @@ pub struct GroupEvent {
     /// Successes that were not learnt from because a detector flagged them; written only when there are any.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub quarantined: usize,
+    /// Rollouts that the verifier could not judge, which are no attempts; written only when there are any.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub masked: usize,
 }
 
 fn is_zero(count: &usize) -> bool {
@@ -156,8 +160,11 @@ pub struct StepEvent {
     pub step: u64,
     /// The weights that sampled.
     pub policy: PolicyVersion,
-    /// Mean reward of all rollouts.
+    /// Mean reward of all rollouts that were judged.
     pub reward: f64,
+    /// Rollouts by what the verifier said, `infra` included; none in a run of a build without them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub outcomes: BTreeMap<Outcome, u64>,
     /// Starts without a prefix.
     pub plain: KindStats,
     /// Starts with one.

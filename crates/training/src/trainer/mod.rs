@@ -5,7 +5,8 @@
 //!
 //! Invariants: step `s` depends on the checkpoint before it, the seed and `s`, so a run that was
 //! killed anywhere ends in the same weights, the same store and the same events as one that was not;
-//! what was sampled is stored before it is learnt from; a batch with nothing to learn moves nothing,
+//! what was sampled is stored before it is learnt from; what the verifier itself failed on
+//! ([`Outcome::Infra`](toehold_verifier::Outcome::Infra)) is stored and takes part in nothing; a batch with nothing to learn moves nothing,
 //! not even by momentum.
 
 pub mod checkpoint;
@@ -33,7 +34,7 @@ pub use flops::Compute;
 pub use imitate::{ImitationPlan, imitate};
 pub use rollouts::{Group, Rollout};
 
-use crate::curriculum::{Curriculum, RestoreError, Selection};
+use crate::curriculum::{Curriculum, Fate, RestoreError, Selection};
 use crate::detector::History;
 use crate::evaluation::{CountError, CountPlan, count_successes, pass_at_k_over_problems};
 use crate::objective::Weigh;
@@ -132,7 +133,7 @@ pub enum TrainError {
         /// The step.
         step: u64,
     },
-    /// A start that cannot be judged.
+    /// A start that cannot be judged, or a verifier that fails too often.
     #[error(transparent)]
     Judge(#[from] JudgeError),
     /// The objective is tied to a reference policy, and none was given.
@@ -309,8 +310,13 @@ impl<'a, P: Sampler + Learner> Run<'a, P> {
         for round in 0.. {
             let mut found = self.sample_and_verify(selections, round)?;
             self.store(&found)?;
+            self.setup.judge.healthy()?;
             for group in &mut found {
                 group.fate = self.setup.curriculum.observe(&group.selection, group.outcome());
+                if group.rollouts.is_empty() {
+                    // Nothing is known of it. Learning from it would take the mean of no reward.
+                    group.fate = Fate::Dropped;
+                }
             }
             groups.append(&mut found);
             selections = self.setup.curriculum.again();

@@ -18,8 +18,11 @@ use crate::curriculum::{Fate, GroupOutcome, Selection};
 pub struct Group {
     /// The start, and why it was chosen.
     pub selection: Selection,
-    /// What was sampled from it, by index.
+    /// What was sampled from it and judged, by index.
     pub rollouts: Vec<Rollout>,
+    /// What was sampled from it and could not be judged, by index. It is stored and paid for, and takes part
+    /// in nothing else: no count, no baseline, no coefficient.
+    pub masked: Vec<Rollout>,
     /// Whether it is learnt from.
     pub fate: Fate,
 }
@@ -48,20 +51,28 @@ impl Group {
         count
     }
 
+    /// Everything that was sampled from it, by index.
+    pub fn sampled(&self) -> Vec<&Rollout> {
+        let mut all: Vec<&Rollout> = self.rollouts.iter().chain(&self.masked).collect();
+        all.sort_by_key(|rollout| rollout.key.index);
+        all
+    }
+
     /// What the curriculum hears of it.
     pub fn outcome(&self) -> GroupOutcome {
-        let completions = || self.rollouts.iter().map(|rollout| &rollout.trace.completion);
-        GroupOutcome {
-            count: self.count(),
-            completion_tokens: completions().map(|completion| completion.tokens.len() as u64).sum(),
-        }
+        GroupOutcome { count: self.count(), completion_tokens: self.completion_tokens() }
+    }
+
+    fn completion_tokens(&self) -> u64 {
+        let all = self.rollouts.iter().chain(&self.masked);
+        all.map(|rollout| rollout.trace.completion.tokens.len() as u64).sum()
     }
 
     /// Tokens that sampling it took: prompt and prefix once, and every completion.
     pub fn compute(&self) -> Compute {
         let start = &self.selection.start;
-        let completions: usize = self.rollouts.iter().map(|rollout| rollout.trace.completion.tokens.len()).sum();
-        Compute { sampled_tokens: (start.prompt.len() + start.prefix.len() + completions) as u64, trained_tokens: 0 }
+        let given = (start.prompt.len() + start.prefix.len()) as u64;
+        Compute { sampled_tokens: given + self.completion_tokens(), trained_tokens: 0 }
     }
 }
 
@@ -90,15 +101,19 @@ pub(super) fn sample_groups(
     if given != requests.len() {
         return Err(TrainError::Incomplete { given, asked: requests.len() });
     }
-    let mut completions = completions.into_iter().flatten();
+    let completions: Vec<Completion> = completions.into_iter().flatten().collect();
+    // All at once, so that verdicts that take time are given side by side.
+    let starts = selections.iter().flat_map(|selection| std::iter::repeat_n(&*selection.start, size as usize));
+    let verdicts = judge.judge_all(&starts.zip(&completions).collect::<Vec<_>>());
+    let mut judged = completions.into_iter().zip(verdicts);
     let group = |(selection, keys): (Selection, Vec<TraceKey>)| {
-        let rollout = |(key, completion): (TraceKey, Completion)| {
-            let verdict = judge.judge(&selection.start, &completion);
+        let rollout = |(key, (completion, verdict)): (TraceKey, (Completion, Verdict))| {
             let (prompt, prefix) = (selection.start.prompt.clone(), selection.start.prefix.clone());
             Rollout { key, trace: Trace { prompt, prefix, completion, sampled_by: policy.clone() }, verdict }
         };
-        let rollouts = keys.into_iter().zip(&mut completions).map(rollout).collect();
-        Group { selection, rollouts, fate: Fate::Learnt }
+        let is_judged = |rollout: &Rollout| rollout.verdict.outcome.is_judged();
+        let (rollouts, masked) = keys.into_iter().zip(&mut judged).map(rollout).partition(is_judged);
+        Group { selection, rollouts, masked, fate: Fate::Learnt }
     };
     Ok(selections.into_iter().zip(keys).map(group).collect())
 }
@@ -136,7 +151,11 @@ pub(super) fn records(groups: &[Group], params: &SamplingParams, verifier_versio
         verdict: rollout.verdict.clone(),
         verifier_version: verifier_version.to_owned(),
     };
-    groups.iter().flat_map(|group| group.rollouts.iter().map(move |rollout| (group, rollout))).map(record).collect()
+    groups
+        .iter()
+        .flat_map(|group| group.sampled().into_iter().map(move |rollout| (group, rollout)))
+        .map(record)
+        .collect()
 }
 
 /// The run's own parameters, at the selection's temperature where it has one.

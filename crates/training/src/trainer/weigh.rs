@@ -1,5 +1,6 @@
 //! From the groups of a step to the gradient, and to the numbers of its event.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use toehold_rollout::{
@@ -172,6 +173,7 @@ pub(super) fn group_event(step: u64, group: &Group, quarantined: usize) -> Group
         count: group.count(),
         fate: group.fate,
         quarantined,
+        masked: group.masked.len(),
     }
 }
 
@@ -183,22 +185,30 @@ pub(super) fn step_event(step: u64, policy: PolicyVersion, groups: &[Group], lea
         let kind = if group.selection.start.is_plain() { &mut plain } else { &mut prefixed };
         let count = group.count();
         kind.count.merge(count);
+        compute.add(group.compute());
+        if count.attempts == 0 {
+            // Nothing of it was judged.
+            continue;
+        }
         *match count.successes {
             0 => &mut kind.groups.all_fail,
             successes if successes == count.attempts => &mut kind.groups.all_pass,
             _ => &mut kind.groups.mixed,
         } += 1;
-        compute.add(group.compute());
     }
-    let completions: Vec<_> =
-        groups.iter().flat_map(|group| &group.rollouts).map(|rollout| &rollout.trace.completion).collect();
+    let mut outcomes = BTreeMap::new();
+    let sampled = || groups.iter().flat_map(Group::sampled);
+    sampled().for_each(|rollout| *outcomes.entry(rollout.verdict.outcome).or_default() += 1);
+    let attempts = (plain.count.attempts + prefixed.count.attempts).max(1) as f64;
+    let completions: Vec<_> = sampled().map(|rollout| &rollout.trace.completion).collect();
     let traces = completions.len().max(1) as f64;
     let tokens: usize = completions.iter().map(|completion| completion.tokens.len()).sum();
     let surprise: f64 = completions.iter().flat_map(|c| &c.behavior).map(|&logp| -f64::from(logp)).sum();
     StepEvent {
         step,
         policy,
-        reward: (plain.count.successes + prefixed.count.successes) as f64 / traces,
+        reward: (plain.count.successes + prefixed.count.successes) as f64 / attempts,
+        outcomes,
         plain,
         prefixed,
         entropy: surprise / tokens.max(1) as f64,
@@ -250,7 +260,7 @@ mod tests {
         };
         let rollouts = rollouts.iter().enumerate().map(rollout).collect();
         let selection = Selection::new(Arc::new(start), String::new());
-        Group { selection, rollouts, fate: Fate::Learnt }
+        Group { selection, rollouts, masked: Vec::new(), fate: Fate::Learnt }
     }
 
     fn groups() -> Vec<Group> {
@@ -286,6 +296,38 @@ mod tests {
         check(&Reinforce {}, Aggregation::Constant, expect!["4 tokens: 0.5 / 60.0000, 2 tokens: -0.5 / 60.0000"]);
         // Imitation has no baseline: the third group speaks, but for its empty completion.
         check(&Imitation {}, Aggregation::TokenMean, expect!["4 tokens: 1 / 10.0000, 2 tokens: 1 / 10.0000"]);
+    }
+
+    /// What the verifier failed on changes no weight of the others; it is paid for, and no attempt.
+    #[test]
+    fn what_was_not_judged_takes_no_part() {
+        let with_masked = || {
+            let mut groups = groups();
+            for group in &mut groups {
+                let mut masked = group.rollouts[0].clone();
+                masked.key.index = 9;
+                masked.verdict = Verdict::infra("no sandbox");
+                group.masked.push(masked);
+            }
+            groups
+        };
+        let shown = |groups: &[Group]| -> Vec<String> {
+            let weighed = weigh(&Reinforce {}, groups, &[], Aggregation::TokenMean, 10);
+            weighed.iter().map(|w| format!("{:?}", w.weight)).collect()
+        };
+        assert_eq!(shown(&with_masked()), shown(&groups()));
+        let mut groups = with_masked();
+        groups[1].rollouts.clear();
+        groups[1].fate = Fate::Dropped;
+        assert_eq!(shown(&groups).len(), 2, "a group of which nothing was judged says nothing");
+        let event = step_event(1, PolicyVersion { weights: "w".to_owned() }, &groups, &Default::default());
+        assert_eq!((event.plain.count.successes, event.plain.count.attempts, event.reward), (1, 2, 0.75));
+        assert_eq!((event.plain.groups.all_fail, event.plain.groups.mixed), (0, 1));
+        let outcomes: Vec<String> =
+            event.outcomes.iter().map(|(outcome, count)| format!("{count} {outcome}")).collect();
+        assert_eq!(outcomes.join(", "), "3 correct, 1 wrong, 3 infra");
+        // As below, with the masked ones' 4 + 1 + 2 tokens and without the 2 of the cleared group.
+        assert_eq!(event.compute.sampled_tokens, 3 * 2 + 5 + 10 + 7 - 2);
     }
 
     /// Of the batch's 10 tokens 6 are of successes: mean 0.6, variance (6 · 0.16 + 4 · 0.36) / 9 = 0.2667,

@@ -9,19 +9,23 @@
 //! the machine is `Infra`, which no reward may be made of.
 //!
 //! The modules, in reading order: [`Job`] and [`ProgramVerdict`]; [`Limits`]; [`Walls`] and [`Level`];
-//! [`Comparison`]; `json` and `harness` for returned values; `sandbox` runs one process tree.
+//! [`Comparison`]; [`Tests`] as a problem writes them; `source` finds the program in a text; `json` and `harness` for returned values; `sandbox` runs one process tree.
 
 mod compare;
 mod harness;
 mod job;
 mod json;
 mod limits;
+mod reference;
 mod sandbox;
+mod source;
 mod walls;
 
 pub use compare::Comparison;
 pub use job::{AfterFailure, Job, Language, Program, ProgramOutcome, ProgramVerdict, Sandbox, Test};
 pub use limits::Limits;
+pub use reference::Tests;
+pub(crate) use source::{Found as FoundCode, code_begins, find as find_code};
 pub use walls::{Level, Wall, Walls};
 
 use harness::Returned;

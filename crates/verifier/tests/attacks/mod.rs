@@ -3,9 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs::{self, Permissions};
+use std::io;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread;
+use std::time::Duration;
 
 use toehold_verifier::program::{
     self, Job, Language, Level, Program, ProgramOutcome, ProgramVerdict, Test, Wall, Walls,
@@ -84,4 +88,30 @@ pub(crate) fn walls(list: &[Wall]) -> Walls {
 /// All that can be had here but these.
 pub(crate) fn without(list: &[Wall]) -> Walls {
     list.iter().fold(program::reachable(Walls::ALL), |walls, &wall| walls.without(wall))
+}
+
+/// Where root runs the tests, runs all of them but `this` once more as an ordinary user, without groups: its
+/// walls are others, since only root can give programs an id of their own.
+pub(crate) fn again_as_an_ordinary_user(this: &str) {
+    const NOBODY: u32 = 65534;
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    // The build's folder may be closed to other users.
+    let folder = folder();
+    let copy = folder.path().join("tests");
+    fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    fs::set_permissions(&copy, Permissions::from_mode(0o755)).unwrap();
+    // With another user id the groups of root are given up, too.
+    let mut again = Command::new(&copy);
+    again.args(["--skip", this]).uid(NOBODY).gid(NOBODY).current_dir("/");
+    let output = loop {
+        match again.output() {
+            // A process that another test has just forked may hold the copy open for writing until it is its own.
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => thread::sleep(Duration::from_millis(5)),
+            output => break output.unwrap(),
+        }
+    };
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && !said.contains("ok. 0 passed"), "{said}");
 }

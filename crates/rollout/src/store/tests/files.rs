@@ -99,9 +99,9 @@ fn files_of_every_kind() {
             run_sql(path, &format!("PRAGMA user_version = {}", schema::VERSION + 1));
         },
         expect![[r#"
-            read: STORE is a trace store of version 2, but this build reads versions up to 1
+            read: STORE is a trace store of version 3, but this build reads versions up to 2
             hint: use a newer toehold
-            write: STORE is a trace store of version 2, but this build reads versions up to 1
+            write: STORE is a trace store of version 3, but this build reads versions up to 2
             hint: use a newer toehold
         "#]],
     );
@@ -168,6 +168,7 @@ fn a_store_of_version_1_opens() {
     assert_eq!(header.query_row("PRAGMA journal_mode", [], |row| row.get::<_, String>(0)).unwrap(), "wal");
 
     // A released step is never edited: it would leave older stores different from newer ones.
+    expect!["e763981f1cc7ebfe"].assert_eq(&blake3::hash(schema::STEPS[1].as_bytes()).to_hex()[..16]);
     expect!["baf6a83bc23753bb"].assert_eq(&blake3::hash(schema::STEPS[0].as_bytes()).to_hex()[..16]);
 }
 
@@ -224,4 +225,51 @@ fn rows_that_no_version_wrote() {
         "UPDATE traces SET number = -1 WHERE row = 4",
         expect!["STORE, table traces, row 4: Integer -1 out of range at index 4"],
     );
+}
+
+/// What a store of each version has, as SQL.
+fn tables(path: &Path) -> String {
+    let connection = Connection::open(path).unwrap();
+    let mut statement = connection.prepare("SELECT coalesce(sql, name) FROM sqlite_schema ORDER BY name").unwrap();
+    let rows = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
+    rows.map(|row| row.unwrap() + "\n").collect()
+}
+
+/// A store of the first version, with the traces that every version can have.
+fn first_version(path: &Path) {
+    let step = schema::STEPS[0];
+    run_sql(path, &format!("PRAGMA journal_mode = WAL; PRAGMA application_id = {};", schema::APPLICATION_ID));
+    run_sql(path, &format!("{step} PRAGMA user_version = 1"));
+    let mut store = furnished(&path.with_extension("new"));
+    store.append(&some_traces()).unwrap();
+    drop(store);
+    let tables = ["problems", "starts", "policies", "sampling", "traces"];
+    let copies = tables.map(|table| format!("INSERT INTO {table} SELECT * FROM new.{table};")).concat();
+    run_sql(path, &format!("ATTACH '{}' AS new; {copies}", path.with_extension("new").display()));
+}
+
+#[test]
+fn a_store_of_the_first_version_is_read_and_upgraded() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("traces.db");
+    first_version(&path);
+    let expected = dump(&Store::open(path.with_extension("new")).unwrap());
+    // To look at it nothing is changed.
+    let reader = Store::open_read_only(&path).unwrap();
+    assert_eq!(dump(&reader), expected);
+    let infra = record(&plain("p"), "aa", 3, 98, Outcome::Infra);
+
+    let mut store = Store::open(&path).unwrap();
+    assert_eq!(dump(&store), expected);
+    assert_eq!(store.append(std::slice::from_ref(&infra)).unwrap(), 1, "a new outcome in the old table");
+    assert_eq!(reader.traces(&TraceFilter { outcome: Some(Outcome::Infra), ..Default::default() }).unwrap().len(), 1);
+    let success = store.success(&TraceFilter::default()).unwrap();
+    assert_eq!(success.attempts, some_traces().len() as u64, "what was not judged is no attempt");
+    drop((store, reader));
+
+    assert_eq!(tables(&path), tables(&path.with_extension("new")), "upgraded and new stores have the same tables");
+    let check = |sql: &str| Connection::open(&path).unwrap().query_row(sql, [], |row| row.get::<_, String>(0)).unwrap();
+    assert_eq!(check("PRAGMA integrity_check"), "ok");
+    let refused = Connection::open(&path).unwrap().execute("UPDATE traces SET outcome = 'fine'", []).unwrap_err();
+    assert!(refused.to_string().contains("CHECK constraint failed"), "{refused}");
 }

@@ -54,7 +54,8 @@ pub(super) fn measure(place: &mut Workplace<'_>, words: &[String]) -> Result<Und
         // The wrong one of the lowest index, whatever the order in which they end.
         let mut wrong: Vec<Option<(u32, Vec<TokenId>)>> = vec![None; starts.len()];
         sample_each(policy, &judge, &starts, &plan, &mut |at, index, completion, verdict| {
-            let is_wrong = !verdict.outcome.is_correct() && completion.stop == StopReason::EndOfText;
+            let failed = verdict.outcome.is_judged() && !verdict.outcome.is_correct();
+            let is_wrong = failed && completion.stop == StopReason::EndOfText;
             if is_wrong && wrong[at].as_ref().is_none_or(|(before, _)| index < *before) {
                 wrong[at] = Some((index, completion.tokens));
             }

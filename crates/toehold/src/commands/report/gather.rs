@@ -17,8 +17,8 @@ use super::tables::tables;
 use crate::commands::evaluate::{self, SetMeasurement};
 use crate::commands::sample;
 use crate::report::{
-    Arm, BandRow, BeforeAfter, Collection, Estimate, Evaluation, Fact, GroupCounts, HeadlineRow, ReportData, StepPoint,
-    SweepPoint, TraceView, Verdict,
+    Arm, BandRow, BeforeAfter, Collection, Estimate, Evaluation, Fact, GroupCounts, HeadlineRow, PlainTable,
+    ReportData, StepPoint, SweepPoint, TraceView, Verdict,
 };
 
 /// The data of a report on `runs`, by arms; with several seeds, over them. `target` is a rate to reach.
@@ -57,8 +57,10 @@ pub(super) fn data(runs: &[RunRecord], target: f64) -> Result<(ReportData, Optio
     }
     let first_seeds: Vec<&RunRecord> = arms.iter().filter_map(|(_, seeds)| seeds.first().copied()).collect();
     let mut traces = Vec::new();
+    let mut outcomes = Vec::new();
     for run in &first_seeds {
         traces.extend(trace_views(run, runs.len() == 1)?);
+        outcomes.extend(outcome_rows(run, runs.len() == 1)?);
     }
     let first = &runs[0];
     let data = ReportData {
@@ -74,6 +76,7 @@ pub(super) fn data(runs: &[RunRecord], target: f64) -> Result<(ReportData, Optio
             String::new()
         },
         collections,
+        outcomes: outcome_table(outcomes),
         traces,
         recipe: first_seeds.iter().map(|run| run.recipe.trim_end()).collect::<Vec<_>>().join("\n\n\n"),
     };
@@ -235,6 +238,37 @@ fn collection(run: &RunRecord) -> Result<Collection> {
     Ok(Collection { name: run.plan.run.name.clone(), bands: Band::ALL.iter().filter_map(row).collect() })
 }
 
+/// One row for each stage that has traces: the run's name, the stage, and how many have each outcome.
+fn outcome_rows(run: &RunRecord, alone: bool) -> Result<Vec<(String, BTreeMap<Outcome, u64>)>> {
+    let mut rows = Vec::new();
+    for stage in Stage::ALL {
+        let found = run.store.outcomes(&TraceFilter { stage: Some(stage), ..TraceFilter::default() })?;
+        if !found.is_empty() {
+            let name = &run.plan.run.name;
+            rows.push((if alone { stage.as_str().to_owned() } else { format!("{name}, {}", stage.as_str()) }, found));
+        }
+    }
+    Ok(rows)
+}
+
+/// The rows as a table with a column for each outcome that any of them has; none without rows.
+fn outcome_table(rows: Vec<(String, BTreeMap<Outcome, u64>)>) -> Option<PlainTable> {
+    let found = |outcome: &Outcome| rows.iter().any(|(_, counts)| counts.contains_key(outcome));
+    let columns: Vec<Outcome> = Outcome::ALL.into_iter().filter(found).collect();
+    let row = |(name, counts): &(String, BTreeMap<Outcome, u64>)| {
+        let count = |outcome| crate::terminal::count(counts.get(outcome).copied().unwrap_or(0));
+        std::iter::once(name.clone()).chain(columns.iter().map(count)).collect()
+    };
+    let headers = std::iter::once("stage".to_owned()).chain(columns.iter().map(|outcome| outcome.as_str().to_owned()));
+    (!rows.is_empty()).then(|| PlainTable {
+        lead: "Stored traces by what the verifier said. What it could not judge (infra) counts as no attempt \
+               anywhere and was not learnt from."
+            .to_owned(),
+        headers: headers.collect(),
+        rows: rows.iter().map(row).collect(),
+    })
+}
+
 /// A few traces that tell the run's story: a success that prefixes were cut from, an early and a late
 /// rollout from a prefix, a late plain one.
 fn trace_views(run: &RunRecord, all: bool) -> Result<Vec<TraceView>> {
@@ -275,6 +309,13 @@ fn trace_views(run: &RunRecord, all: bool) -> Result<Vec<TraceView>> {
                 Outcome::Wrong => Verdict::Wrong,
                 Outcome::NoAnswer => Verdict::NoAnswer,
                 Outcome::Unreadable => Verdict::Unreadable,
+                Outcome::Budget => Verdict::Budget,
+                Outcome::Timeout => Verdict::Timeout,
+                Outcome::Memory => Verdict::Memory,
+                Outcome::Runtime => Verdict::Runtime,
+                Outcome::Compile => Verdict::Compile,
+                Outcome::OutputLimit => Verdict::OutputLimit,
+                Outcome::Infra => Verdict::Infra,
             },
             extracted: stored.verdict.extracted,
             reference: problem.map(|problem| problem.answer.clone()).unwrap_or_default(),

@@ -4,9 +4,9 @@ use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use toehold_verifier::math::{Form as Given, Options, Row, RowVerdict, verify_row};
+use toehold_verifier::math::{Form as Given, Row, RowVerdict, verify_row};
 
-use super::rows;
+use super::rows::{self, Asked, Verifiers};
 
 /// One way to ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,31 +67,33 @@ impl Form {
     ///
     /// # Errors
     /// A body that is not of this form.
-    pub(super) fn answer(self, body: &[u8], options: &Options, count: impl Fn(usize)) -> Result<Value> {
+    pub(super) fn answer(self, body: &[u8], verifiers: &Verifiers, count: impl Fn(usize)) -> Result<Value> {
         let what = || format!("the body is not what {} takes", self.path());
         match self {
             Form::Rows => {
                 let Rows { rows } = serde_json::from_slice(body).with_context(what)?;
                 let read = |columns: &Map<String, Value>| rows::read(columns).with_context(what);
-                let asked = rows.iter().map(read).collect::<Result<Vec<Row>>>()?;
-                let verdicts = verdicts(&asked, options, count);
+                let asked = rows.iter().map(read).collect::<Result<Vec<Asked>>>()?;
+                count(asked.len());
+                // Other requests have the other cores.
+                let verdicts: Vec<_> = asked.iter().map(|asked| verifiers.answer(asked)).collect();
                 let answered =
                     rows.into_iter().zip(&verdicts).map(|(columns, verdict)| rows::answered(columns, verdict));
                 Ok(json!({ "rows": answered.collect::<Vec<_>>() }))
             }
             Form::OpenRlhf => {
                 let request: OpenRlhf = serde_json::from_slice(body).with_context(what)?;
-                let rewards: Vec<f64> = verdicts(&request.rows()?, options, count).iter().map(reward).collect();
+                let rewards: Vec<f64> = verdicts(&request.rows()?, verifiers, count).iter().map(reward).collect();
                 Ok(json!({ "rewards": rewards, "scores": rewards, "extra_logs": {} }))
             }
             Form::Verl => match serde_json::from_slice(body).with_context(what)? {
                 Calls::Many(calls) => {
                     let rows: Vec<Row> = calls.into_iter().map(Call::row).collect();
-                    Ok(verdicts(&rows, options, count).iter().map(score).collect())
+                    Ok(verdicts(&rows, verifiers, count).iter().map(score).collect())
                 }
                 Calls::One(call) => {
                     count(1);
-                    Ok(score(&verify_row(&call.row(), options)))
+                    Ok(score(&verify_row(&call.row(), &verifiers.options)))
                 }
             },
         }
@@ -145,7 +147,7 @@ fn reward(verdict: &RowVerdict) -> f64 {
     f64::from(u8::from(verdict.equal))
 }
 
-fn verdicts(rows: &[Row], options: &Options, count: impl Fn(usize)) -> Vec<RowVerdict> {
+fn verdicts(rows: &[Row], verifiers: &Verifiers, count: impl Fn(usize)) -> Vec<RowVerdict> {
     count(rows.len());
-    rows.iter().map(|row| verify_row(row, options)).collect()
+    rows.iter().map(|row| verify_row(row, &verifiers.options)).collect()
 }

@@ -4,25 +4,31 @@ mod forms;
 mod rows;
 mod serve;
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
 use serde::Serialize;
-use serde_json::{Map, Value};
-use toehold_verifier::Verifier;
-use toehold_verifier::math::{Options, Row, RowVerdict, verify_row};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use toehold_training::Recipe;
+use toehold_training::recipe::Verification;
+use toehold_verifier::math::Options;
+use toehold_verifier::{Grader, Verifier};
 
+use crate::prepare::ready;
 use crate::terminal::{self, Output};
+use crate::token_lines::{BatchEnd, Lines};
+use rows::{Asked, Verifiers};
 use serve::Bounds;
 
 /// Compares predictions with golds, one JSON object a line: `gold`, `prediction`, and where needed
 /// `gold_form` and `prediction_form` ("bare": the string is the answer, the default; "text": the answer
-/// is somewhere in it) and `options`.
+/// is somewhere in it) and `options`. They are compared as mathematics, or by the verifier that a line
+/// names: with `verifier`, `gold` is as a problem file's `answer` and `prediction` the whole text.
 ///
 /// Each line comes out again with `equal`, `outcome` and `extracted`. Where lines have `equal`, they are
 /// taken for the truth, and a table by `kind` is printed at the end. docs/verifier.md has the rules.
@@ -37,6 +43,12 @@ pub struct VerifyArgs {
     /// Answer over HTTP at this address: POST /verify, /openrlhf, /verl, GET /health
     #[arg(long, value_name = "ADDRESS")]
     pub serve: Option<String>,
+    /// Take the table [verifier] of this recipe: the interpreter of programs, your own command, limits
+    #[arg(long, value_name = "RECIPE", conflicts_with = "check")]
+    pub recipe: Option<PathBuf>,
+    /// Change one value of that table, with or without a recipe, e.g. `--set verifier.python=python3`
+    #[arg(long = "set", value_name = "KEY=VALUE", conflicts_with = "check")]
+    pub set: Vec<String>,
     /// Only the last box is an answer, as it should be for training
     #[arg(long)]
     pub strict_boxed: bool,
@@ -52,37 +64,59 @@ pub struct VerifyArgs {
 }
 
 /// Lines that are judged before the next are read.
-const CHUNK: usize = 4096;
+const CHUNK: NonZeroUsize = NonZeroUsize::new(4096).expect("it is not 0");
+
+/// Bytes of text that are as much as a token for a batch's size: 16 MiB are read at a time.
+const BYTES: usize = 64;
 
 /// Runs the command.
 ///
 /// # Errors
-/// A line that is no row, a file that cannot be read, references that cannot, an address in use.
+/// A line that is no row, a file that cannot be read, references that cannot, an address in use, a verifier
+/// that runs something and is not told what.
 pub fn run(args: &VerifyArgs, output: &Output) -> Result<()> {
-    let options = Options { strict_boxed: args.strict_boxed, ..Options::default() };
-    match (&args.check, &args.serve) {
-        (Some(problems), _) => check(problems, output),
-        (None, Some(address)) => {
-            let deadline = Duration::from_secs(args.deadline.max(1));
-            let (body, connections) = (args.body_mib.max(1) << 20, args.connections.max(1));
-            let bounds = Bounds { body, connections, patience: deadline, deadline };
-            let (requests, verdicts) = serve::serve(address, bounds, options, |address| {
-                output.say(format!("listening on http://{address}, Ctrl-C to end"));
-            })?;
-            output.say(format!("{requests} requests, {verdicts} verdicts"));
-            Ok(())
-        }
-        (None, None) => {
-            let (name, lines): (String, Box<dyn BufRead>) = match &args.file {
-                Some(path) => {
-                    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-                    (path.display().to_string(), Box::new(BufReader::new(file)))
-                }
-                None => ("standard input".to_owned(), Box::new(io::stdin().lock())),
-            };
-            verify(&name, lines, &options, output)
+    if let Some(problems) = &args.check {
+        return check(problems, output);
+    }
+    let settings = settings(args)?;
+    let resources = settings.as_ref().map(Verification::resources).unwrap_or_default();
+    let (runs_programs, asks_command) = (resources.program.is_some(), resources.command.is_some());
+    let verifiers = Verifiers {
+        options: Options { strict_boxed: args.strict_boxed, ..Options::default() },
+        grader: Grader::new(resources)?,
+    };
+    for (is_named, verifier) in [(runs_programs, Verifier::Program), (asks_command, Verifier::Command)] {
+        if is_named {
+            ready(&verifiers.grader, verifier, PLACE)?;
         }
     }
+    if let Some(address) = &args.serve {
+        let deadline = Duration::from_secs(args.deadline.max(1));
+        let (body, connections) = (args.body_mib.max(1) << 20, args.connections.max(1));
+        let bounds = Bounds { body, connections, patience: deadline, deadline };
+        let (requests, verdicts) = serve::serve(address, bounds, verifiers, |address| {
+            output.say(format!("listening on http://{address}, Ctrl-C to end"));
+        })?;
+        output.say(format!("{requests} requests, {verdicts} verdicts"));
+        return Ok(());
+    }
+    let infra_share = settings.map_or(1.0, |settings| settings.infra_share);
+    verify(&mut Lines::open(args.file.as_deref())?, &verifiers, infra_share, output)
+}
+
+/// Where a missing interpreter or command is named.
+const PLACE: &str = "in the table [verifier] of a --recipe, or as --set verifier.KEY=VALUE,";
+
+/// The table `[verifier]` of the recipe, with what `--set` lays over it.
+fn settings(args: &VerifyArgs) -> Result<Option<Verification>> {
+    if let Some(other) = args.set.iter().find(|text| !text.trim_start().starts_with("verifier.")) {
+        bail!("--set {other} is of another table, expected verifier.KEY=VALUE");
+    }
+    let recipe = match &args.recipe {
+        Some(path) => Recipe::read(path, &args.set).with_context(|| format!("recipe {}", path.display()))?,
+        None => Recipe::parse("", &args.set)?,
+    };
+    Ok(recipe.verification()?)
 }
 
 /// One kind of rows whose truth is known.
@@ -96,58 +130,52 @@ struct Tally {
     accepted: u64,
 }
 
-fn verify(name: &str, lines: Box<dyn BufRead>, options: &Options, output: &Output) -> Result<()> {
+fn verify(lines: &mut Lines, verifiers: &Verifiers, infra_share: f64, output: &Output) -> Result<()> {
     let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
     let mut outcomes: BTreeMap<String, u64> = BTreeMap::new();
-    let mut numbered = lines.lines().enumerate();
-    let mut broken = None;
-    while broken.is_none() {
-        let mut asked: Vec<(Map<String, Value>, Row)> = Vec::new();
-        for (at, line) in numbered.by_ref().take(CHUNK) {
-            let line = line.with_context(|| format!("{name}:{}: cannot read", at + 1))?;
-            if line.trim().is_empty() {
-                continue;
+    let mut known: BTreeSet<Verifier> = BTreeSet::new();
+    loop {
+        let batch = lines.batch(CHUNK, &mut |line| {
+            let asked = rows::read(&line.fields).map_err(|error| {
+                let is_of_columns = error.downcast_ref::<serde_json::Error>().is_some();
+                let hint =
+                    if is_of_columns { "\nhint: a row has at least `gold` and `prediction`, both strings" } else { "" };
+                anyhow!("{}: {error}{hint}", line.place)
+            })?;
+            if let Some(verifier) = asked.runs().filter(|verifier| known.insert(*verifier)) {
+                ready(&verifiers.grader, verifier, PLACE).map_err(|error| anyhow!("{}: {error}", line.place))?;
             }
-            let columns = serde_json::from_str::<Map<String, Value>>(&line);
-            match columns.and_then(|columns| rows::read(&columns).map(|row| (columns, row))) {
-                Ok(one) => asked.push(one),
-                Err(error) => {
-                    // What came before is answered first, so that nothing is lost.
-                    broken = Some(format!("{name}:{}: {error}", at + 1));
-                    break;
-                }
+            let size = asked.size().div_ceil(BYTES);
+            Ok(((line.fields, asked), size))
+        });
+        let asked: Vec<&Asked> = batch.items.iter().map(|(_, asked)| asked).collect();
+        let answers = verifiers.answers(&asked);
+        for ((columns, asked), answer) in batch.items.into_iter().zip(answers) {
+            *outcomes.entry(answer.outcome.clone()).or_default() += 1;
+            if let ((kind, Some(expected)), Some(found)) = (asked.known(), answer.equal) {
+                tallies.entry(kind.unwrap_or("–").to_owned()).or_default().add(expected, found);
             }
-        }
-        if asked.is_empty() {
-            break;
-        }
-        let verdicts = on_all_cores(&asked, options);
-        for ((columns, row), verdict) in asked.into_iter().zip(verdicts) {
-            *outcomes.entry(verdict.outcome.clone()).or_default() += 1;
-            if let Some(expected) = row.equal {
-                let kind = row.kind.unwrap_or_else(|| "–".to_owned());
-                tallies.entry(kind).or_default().add(expected, verdict.equal);
-            }
-            let answered = rows::answered(columns, &verdict);
+            let answered = rows::answered(columns, &answer);
             output.data(serde_json::to_string(&answered)?)?;
             output.event(&answered)?;
         }
+        let tally = verifiers.grader.tally();
+        if tally.exceeds(infra_share) {
+            bail!(
+                "the verifier failed on {} of {} rows, more than the share of {infra_share} that is put up with; \
+                 the last time: {}",
+                tally.failed,
+                tally.asked,
+                tally.reason
+            );
+        }
+        match batch.end {
+            BatchEnd::Full => {}
+            BatchEnd::Input => return summarise(&tallies, &outcomes, output),
+            // What came before was answered first, so that nothing is lost.
+            BatchEnd::Bad(error) => return Err(error),
+        }
     }
-    if let Some(broken) = broken {
-        bail!("{broken}\nhint: a row has at least `gold` and `prediction`, both strings");
-    }
-    summarise(&tallies, &outcomes, output)
-}
-
-fn on_all_cores(asked: &[(Map<String, Value>, Row)], options: &Options) -> Vec<RowVerdict> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let share = asked.len().div_ceil(cores).max(1);
-    std::thread::scope(|scope| {
-        let judge = |part: &[(Map<String, Value>, Row)]| part.iter().map(|(_, row)| verify_row(row, options)).collect();
-        let parts: Vec<_> = asked.chunks(share).map(|part| scope.spawn(move || -> Vec<_> { judge(part) })).collect();
-        // The verifier panics on no input, which is fuzzed.
-        parts.into_iter().flat_map(|part| part.join().expect("a verdict is no panic")).collect()
-    })
 }
 
 impl Tally {
@@ -189,36 +217,25 @@ fn summarise(tallies: &BTreeMap<String, Tally>, outcomes: &BTreeMap<String, u64>
     Ok(())
 }
 
-/// The columns of a problem that matter here.
+/// The columns of a problem that matter here. An answer may be JSON, whose digits are all kept.
 #[derive(serde::Deserialize)]
-struct Reference {
+struct Reference<'a> {
     id: String,
-    answer: String,
+    #[serde(borrow)]
+    answer: &'a RawValue,
     #[serde(default)]
     verifier: Option<String>,
 }
 
-fn check(path: &std::path::Path, output: &Output) -> Result<()> {
-    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+fn check(path: &Path, output: &Output) -> Result<()> {
+    let mut lines = Lines::open(Some(path))?;
     let (mut problems, mut refused) = (0_u64, 0_u64);
-    for (at, line) in BufReader::new(file).lines().enumerate() {
-        let place = || format!("{}:{}", path.display(), at + 1);
-        let line = line.with_context(|| format!("{}: cannot read", place()))?;
-        if line.trim().is_empty() {
-            continue;
-        }
+    while let Some((place, text)) = lines.text()? {
         problems += 1;
-        let read = serde_json::from_str::<Reference>(&line).map_err(|error| error.to_string());
-        let reason = read.and_then(|reference| {
-            let verifier = reference.verifier.as_deref().unwrap_or(Verifier::Answer.as_str());
-            let verifier: Verifier =
-                verifier.parse().map_err(|error| format!("problem `{}`: {error}", reference.id))?;
-            verifier.check_reference(&reference.answer).map_err(|error| format!("problem `{}`: {error}", reference.id))
-        });
-        if let Err(reason) = reason {
+        if let Err(reason) = check_line(&text) {
             refused += 1;
-            output.data(format!("{}: {reason}", place()))?;
-            output.event(&serde_json::json!({ "event": "refused", "line": at + 1, "reason": reason }))?;
+            output.data(format!("{place}: {reason}"))?;
+            output.event(&serde_json::json!({ "event": "refused", "line": lines.number(), "reason": reason }))?;
         }
     }
     if refused > 0 {
@@ -226,4 +243,17 @@ fn check(path: &std::path::Path, output: &Output) -> Result<()> {
     }
     output.say(format!("all {problems} references can be read"));
     Ok(())
+}
+
+fn check_line(text: &str) -> Result<(), String> {
+    let reference: Reference<'_> = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let of_problem = |error: &dyn std::fmt::Display| format!("problem `{}`: {error}", reference.id);
+    let name = reference.verifier.as_deref().unwrap_or(Verifier::Answer.as_str());
+    let verifier: Verifier = name.parse().map_err(|error| of_problem(&error))?;
+    let answer = match serde_json::from_str(reference.answer.get()) {
+        Ok(Value::String(answer)) => answer,
+        Ok(Value::Array(_) | Value::Object(_)) if verifier == Verifier::Program => reference.answer.get().to_owned(),
+        _ => return Err(of_problem(&format!("`answer` is {}, expected text", reference.answer.get()))),
+    };
+    verifier.check_reference(&answer).map_err(|error| of_problem(&error))
 }

@@ -10,7 +10,8 @@
 //! Bounds: a body of at most [`Bounds::body`] bytes, at most [`Bounds::connections`] connections (more wait
 //! to be accepted), a deadline for the head of a request, for its body and for its answer. Verdicts are
 //! worked out on threads of their own, as many at a time as there are cores, so that a slow client keeps
-//! nobody waiting. Nothing that a client sends is run, and no file is read for it.
+//! nobody waiting. Nothing that a client sends is run, unless whoever starts the server names an interpreter
+//! or a command: rows may then ask for the verifiers `program` and `command`. No file is read for a client.
 //!
 //! Every request gets exactly one answer; one that breaks a bound gets it as `{"error": "..."}` with 400,
 //! 404, 405, 408, 413 or 503. The server ends on Ctrl-C when the requests it holds are answered.
@@ -31,10 +32,10 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use serde_json::{Value, json};
-use toehold_verifier::math::Options;
 use tokio::sync::Semaphore;
 
 use super::forms::Form;
+use super::rows::Verifiers;
 use crate::interrupt;
 
 /// What the server puts up with.
@@ -60,7 +61,7 @@ struct Counts {
 /// What all connections share.
 struct Shared {
     bounds: Bounds,
-    options: Options,
+    verifiers: Verifiers,
     counts: Counts,
     /// As many requests are worked on at a time as there are permits.
     work: Arc<Semaphore>,
@@ -77,7 +78,7 @@ type Answer = Result<Value, (StatusCode, String)>;
 pub(super) fn serve(
     address: &str,
     bounds: Bounds,
-    options: Options,
+    verifiers: Verifiers,
     ready: impl FnOnce(SocketAddr),
 ) -> Result<(u64, u64)> {
     let listener = TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
@@ -85,7 +86,7 @@ pub(super) fn serve(
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let work = Arc::new(Semaphore::new(cores));
-    let shared = Arc::new(Shared { bounds, options, counts: Counts::default(), work });
+    let shared = Arc::new(Shared { bounds, verifiers, counts: Counts::default(), work });
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::from_std(listener).context("cannot listen")?;
         ready(listener.local_addr().context("cannot tell the address")?);
@@ -182,7 +183,7 @@ async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Answer {
         let turn = Arc::clone(&shared.work).acquire_owned().await;
         let shared = Arc::clone(shared);
         tokio::task::spawn_blocking(move || {
-            let answer = form.answer(&body, &shared.options, |rows| {
+            let answer = form.answer(&body, &shared.verifiers, |rows| {
                 let _ = shared.counts.verdicts.fetch_add(rows as u64, Ordering::Relaxed);
             });
             drop(turn);
