@@ -1,6 +1,6 @@
 //! Problems, and the JSON-lines files they are kept in.
 //!
-//! One object a line: `{"id", "problem", "answer", "verifier"?, "solution"?}`. A file is read whole or
+//! One object a line: `{"id", "problem", "answer", "verifier"?, "solution"?, "cue"?}`. A file is read whole or
 //! refused: every message names file and line, so that a broken file is found before a run and not in
 //! its middle. The `answer` of the verifier `program` may be the list of tests itself; it is kept as the text
 //! of that list. A set's hash is that of the file that [`ProblemSet::write_jsonl`] writes, so it does
@@ -61,6 +61,9 @@ pub struct Problem {
     /// A worked solution that ends in the right answer, where one is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub solution: Option<String>,
+    /// What a solution turns on, without the answer; shown after the statement where a curriculum gives cues.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cue: Option<String>,
 }
 
 /// Problems in a fixed order, at least one, with distinct ids and readable references.
@@ -277,7 +280,7 @@ pub struct WriteProblemsError {
     pub source: std::io::Error,
 }
 
-const KEYS: [&str; 5] = ["id", "problem", "answer", "verifier", "solution"];
+const KEYS: [&str; 6] = ["id", "problem", "answer", "verifier", "solution", "cue"];
 
 fn read_lines(path: &Path, lines: impl BufRead) -> Result<ProblemSet, ReadProblemsError> {
     let mut problems = Vec::new();
@@ -343,10 +346,11 @@ impl Line<'_> {
             None => self.needed(&mut object, "answer")?,
         };
         let solution = self.text(&mut object, "solution")?;
+        let cue = self.text(&mut object, "cue")?;
         if let Err(source) = verifier.check_reference(&answer) {
             return Err(ReadProblemsError::Reference { path: self.path(), line: self.line, id, source });
         }
-        Ok(Problem { id, problem, answer, verifier, solution })
+        Ok(Problem { id, problem, answer, verifier, solution, cue })
     }
 
     fn needed(&self, object: &mut Map<String, Value>, key: &'static str) -> Result<String, ReadProblemsError> {
@@ -408,6 +412,7 @@ fn nearest(word: &str, known: &[&'static str]) -> Option<&'static str> {
         "ground_truth" | "gold" | "target" | "final_answer" => Some("answer"),
         "unique_id" | "uid" | "index" => Some("id"),
         "rationale" | "response" => Some("solution"),
+        "hint" => Some("cue"),
         _ => None,
     };
     if let Some(synonym) = synonym.filter(|synonym| known.contains(synonym)) {

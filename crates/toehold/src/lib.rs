@@ -15,6 +15,7 @@ pub use toehold_training as training;
 pub use toehold_verifier as verifier;
 
 pub mod base;
+pub mod collector;
 pub mod command_line;
 pub mod commands;
 pub mod interrupt;

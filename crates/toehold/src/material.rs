@@ -6,11 +6,14 @@ use std::collections::{HashMap, HashSet};
 use anyhow::{Context as _, Result, bail};
 use toehold_rollout::store::StoredTrace;
 use toehold_rollout::{Problem, Start, Store, TokenId, Trace};
+use toehold_training::curriculum::nurl::with_cue;
 use toehold_training::curriculum::{Material, Source, Traces};
+use toehold_training::recipe;
 use toehold_verifier::{Outcome, Verifier};
 
+use crate::collector;
 use crate::commands::sample;
-use crate::prepare::Prepared;
+use crate::prepare::{Prepared, plain_starts};
 
 /// The material of this run's collection.
 ///
@@ -19,15 +22,19 @@ use crate::prepare::Prepared;
 pub fn material(prepared: &Prepared, store: &Store) -> Result<Material> {
     let plain = starts_in_band(prepared, store)?;
     let sources = match prepared.plan.curriculum.traces() {
-        Traces::None | Traces::Solutions => Vec::new(),
+        Traces::None | Traces::Solutions | Traces::Cues => Vec::new(),
         Traces::Correct => sources(prepared, store, &plain, Some(Outcome::Correct))?,
         Traces::All => sources(prepared, store, &plain, None)?,
     };
     let solutions = match prepared.plan.curriculum.traces() {
         Traces::Solutions => solutions(prepared, &plain)?,
-        Traces::None | Traces::Correct | Traces::All => Vec::new(),
+        Traces::None | Traces::Cues | Traces::Correct | Traces::All => Vec::new(),
     };
-    Ok(Material { plain, sources, solutions })
+    let cues = match prepared.plan.curriculum.traces() {
+        Traces::Cues => cues(prepared, &plain)?,
+        _ => Vec::new(),
+    };
+    Ok(Material { plain, sources, solutions, cues })
 }
 
 /// The collected successes of the band's problems, whatever the curriculum cuts.
@@ -47,6 +54,7 @@ fn sources(prepared: &Prepared, store: &Store, starts: &[Start], outcome: Option
         Some(Source::of_stored(&stored, verifier, &|tokens| prepared.tokenizer.decode(tokens)))
     };
     let traces = traces_of(starts, sample::collected_traces(prepared, store, outcome)?);
+    let traces = collector::in_own_tokens(prepared, store, traces, starts)?;
     Ok(traces.into_iter().filter_map(source).collect())
 }
 
@@ -67,6 +75,40 @@ fn solutions(prepared: &Prepared, starts: &[Start]) -> Result<Vec<Source>> {
         Some(tokens.map(|tokens| Source::of_solution(start, tokens, problem.verifier, &decode)))
     };
     starts.iter().filter_map(source).collect()
+}
+
+/// The problems of `starts` with their cue after the statement: the problem's own, or the one that its
+/// synthetic family makes.
+fn cues(prepared: &Prepared, starts: &[Start]) -> Result<Vec<Start>> {
+    let Prepared { plan, tokenizer, problems, base, .. } = prepared;
+    let problems: HashMap<&str, &Problem> =
+        problems.problems.iter().map(|problem| (problem.id.as_str(), problem)).collect();
+    let family = match plan.problems.source() {
+        Some(recipe::Source::Synthetic(family)) => Some(family),
+        _ => None,
+    };
+    let (positions, limit) = (base.config().max_position_embeddings, plan.train.max_tokens as usize);
+    let mut cues = Vec::new();
+    for start in starts {
+        let Some(problem) = problems.get(start.problem.as_str()) else { continue };
+        let made = || family.map(|family| family.cue(problem)).transpose().map(Option::flatten);
+        let Some(cue) = problem.cue.clone().map_or_else(made, |cue| Ok(Some(cue)))? else { continue };
+        let statement = format!("{}\n{cue}", problem.problem);
+        let shown = Problem { problem: statement, ..Problem::clone(problem) };
+        let Some(shown) = plain_starts(plan, tokenizer, &[shown])?.pop() else { continue };
+        if shown.prompt.len() + limit > positions {
+            bail!(
+                "problem {} has {} tokens with its cue and [train] max_tokens is {limit}, \
+                 but the policy has {positions} positions\n\
+                 hint: shorten the cue, or --set train.max_tokens={}",
+                problem.id,
+                shown.prompt.len(),
+                positions.saturating_sub(shown.prompt.len()).max(1)
+            );
+        }
+        cues.push(with_cue(start, shown.prompt));
+    }
+    Ok(cues)
 }
 
 /// The correct traces of the band's problems, for imitation.

@@ -15,6 +15,7 @@ use toehold_training::recipe::{self, Source, Verification};
 use toehold_training::{Plan, Recipe};
 use toehold_verifier::{Grader, NotReady, Verifier};
 
+use crate::collector::Collector;
 use crate::command_line::RecipeArgs;
 use crate::run_folder::{Identity, RunFolder};
 
@@ -38,6 +39,8 @@ pub struct Prepared {
     pub base: Policy,
     /// Who gives verdicts, with what `[verifier]` names.
     pub grader: Grader,
+    /// The other model that collects, where the recipe names one.
+    pub collector: Option<Collector>,
 }
 
 /// Reads the recipe (or the one in a run's folder) and fills in every value.
@@ -110,6 +113,7 @@ impl Prepared {
 
         let starts = plain_starts(&plan, &tokenizer, &problems.problems)?;
         let held_out_starts = plain_starts(&plan, &tokenizer, &held_out)?;
+        let collector = Collector::open(&plan, &problems.problems)?;
         check_lengths(&plan, &starts, &held_out_starts, base.config().max_position_embeddings)?;
         let folder = RunFolder::open(&folder_of(&plan))?;
         let text = plan_text(&plan)?;
@@ -121,7 +125,9 @@ impl Prepared {
             held_out: short_hash(serde_json::to_string(&held_out)?.as_bytes()),
         };
         folder.claim(&identity, &text)?;
-        Ok(Prepared { plan, folder, problems, starts, held_out, held_out_starts, tokenizer, base, grader })
+        let prepared =
+            Prepared { plan, folder, problems, starts, held_out, held_out_starts, tokenizer, base, grader, collector };
+        Ok(prepared)
     }
 
     /// Opens the store and makes sure that problems and base policy are in it.
@@ -139,6 +145,15 @@ impl Prepared {
             step: 0,
             parent: None,
         })?;
+        if let (Some(collector), Some(model)) = (&self.collector, &self.plan.collect.policy) {
+            store.put_policy(&PolicyRecord {
+                version: collector.policy.version(),
+                model: model.display().to_string(),
+                tokenizer_hash: collector.tokenizer.hash().to_owned(),
+                step: 0,
+                parent: None,
+            })?;
+        }
         Ok(store)
     }
 
@@ -216,7 +231,7 @@ fn open_policy(plan: &Plan) -> Result<Policy> {
 }
 
 /// How the plan's policy computes.
-fn policy_options(plan: &Plan) -> PolicyOptions {
+pub(crate) fn policy_options(plan: &Plan) -> PolicyOptions {
     let mut options = PolicyOptions {
         dtype: match plan.policy.dtype {
             recipe::Dtype::F32 => Dtype::F32,
@@ -309,7 +324,8 @@ fn check_lengths(plan: &Plan, train: &[Start], held_out: &[Start], positions: us
         ("evaluate", plan.evaluate.max_tokens, train.max(held_out)),
     ];
     for (section, max_tokens, prompt) in uses {
-        let is_used = section != "collect" || uses_collection(plan);
+        // Another model that collects has positions of its own, and looks itself.
+        let is_used = section != "collect" || (uses_collection(plan) && plan.collect.policy.is_none());
         if is_used && prompt + max_tokens as usize > positions {
             bail!(
                 "[{section}] max_tokens is {max_tokens} and the longest prompt has {prompt} tokens, \

@@ -50,7 +50,7 @@ fn learn(curriculum: &CurriculumKind) -> Result<(), Box<dyn Error>> {
     // The problem, and one trace of it that was right.
     let id = ProblemId::from("secret");
     let (problem, answer) = ("say it".to_owned(), "it".to_owned());
-    let problem = Problem { id: id.clone(), problem, answer, verifier: Verifier::Exact, solution: None };
+    let problem = Problem { id: id.clone(), problem, answer, verifier: Verifier::Exact, solution: None, cue: None };
     let start = Start::plain(id.clone(), vec![PROMPT]);
     let (prompt, tokens) = (vec![PROMPT], SECRET.to_vec());
     let trace = Source { problem: id, prompt, tokens, row: Some(1), is_correct: true, limit: SECRET.len() };

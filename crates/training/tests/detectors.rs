@@ -122,6 +122,7 @@ fn run(
         answer: "x".to_owned(),
         verifier: Verifier::Exact,
         solution: None,
+        cue: None,
     };
     store.put_problems(&starts.iter().map(problem).collect::<Vec<_>>()).unwrap();
     let mut curriculum = Always(starts.iter().cloned().map(Arc::new).collect());

@@ -89,6 +89,7 @@ fn what_is_found_now_and_then_is_learnt() {
             0.03 1.00 kind = "rl-zvp"
             0.03 1.00 kind = "erpo"
             0.03 0.97 kind = "weighted-grpo"
+            0.03 1.00 kind = "care"
             0.03 1.00 kind = "asymmetric-prompt-weighting"
             0.03 1.00 kind = "importance-weighted"
             0.03 1.00 kind = "luffy"
@@ -152,6 +153,7 @@ fn only_objectives_without_a_group_baseline_hear_silent_groups() {
         64 traces, stays: rl-zvp
          0 traces, stays: erpo
          0 traces, stays: weighted-grpo
+         0 traces, stays: care
         64 traces, moves: asymmetric-prompt-weighting
         64 traces, moves: noisy-verifier
          0 traces, stays: importance-weighted

@@ -78,7 +78,7 @@ fn objective(text: &str) -> Objective {
 }
 
 /// The batch as `objective` is shown it: as many of the stored successes as it wants.
-fn views(objective: &Objective, vectors: &Vectors) -> Vec<GroupView> {
+fn views(objective: &Objective, vectors: &Vectors) -> Vec<GroupView<'static>> {
     let ending = |scores: &Scores| {
         let tokens = scores.current.len();
         let is_cut_off = tokens == vectors.limit as usize;
@@ -90,7 +90,7 @@ fn views(objective: &Objective, vectors: &Vectors) -> Vec<GroupView> {
             rewards: group.rewards.clone(),
             endings: group.traces.iter().map(ending).collect(),
             stored: group.stored.iter().take(wanted).map(|stored| stored.current.len()).collect(),
-            prefix: None,
+            ..GroupView::default()
         }
     };
     vectors.groups.iter().map(view).collect()

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use expect_test::{Expect, expect};
 use toehold_rollout::{ProblemId, Start, SuccessCount};
+use toehold_training::curriculum::nurl::with_cue;
 use toehold_training::curriculum::{GroupOutcome, Material, Source as Piece};
 use toehold_training::recipe::Source;
 use toehold_training::{Plan, Recipe, RecipeError};
@@ -197,7 +198,7 @@ fn unknown_names_are_refused_with_the_nearest() {
         &["objective.kind=ppo"],
         expect![[r#"
             [objective] kind = "ppo" is not known
-            hint: there are imitation, reinforce, grpo, rloo, reinforce-plus-plus, gspo, gmpo, cispo, w-reinforce, rl-zvp, erpo, weighted-grpo, asymmetric-prompt-weighting, noisy-verifier, importance-weighted, luffy, rlep, prefix-rft, uft"#]],
+            hint: there are imitation, reinforce, grpo, rloo, reinforce-plus-plus, gspo, gmpo, cispo, w-reinforce, rl-zvp, erpo, weighted-grpo, care, asymmetric-prompt-weighting, noisy-verifier, importance-weighted, luffy, rlep, prefix-rft, uft"#]],
     );
 }
 
@@ -326,6 +327,7 @@ fn material() -> Material {
         (0..32).map(|attempt| trace(start, 32 * at as i64 + attempt, is_correct(attempt))).collect::<Vec<_>>()
     };
     Material {
+        cues: plain.iter().map(|start| with_cue(start, vec![start.prompt[0], 9])).collect(),
         sources: plain.iter().enumerate().flat_map(attempts).collect(),
         solutions: plain.iter().map(|start| Piece { row: None, ..trace(start, 1, true) }).collect(),
         plain,

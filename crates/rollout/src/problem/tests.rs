@@ -22,11 +22,13 @@ fn what_is_written_reads_back() {
     check(
         br#"{"id":"a","problem":"2 + 2","answer":"4","verifier":"answer"}
 {"id":"b","problem":"from 3 a1 1","answer":"4","verifier":"chain","solution":"fast A 4 answer A 4"}
+{"id":"c","problem":"3 + 3","answer":"6","verifier":"answer","cue":"double it"}
 "#,
         expect![[r#"
-            f82214afa30714d2
+            e8b48a8b92b7cd1f
             {"id":"a","problem":"2 + 2","answer":"4","verifier":"answer"}
             {"id":"b","problem":"from 3 a1 1","answer":"4","verifier":"chain","solution":"fast A 4 answer A 4"}
+            {"id":"c","problem":"3 + 3","answer":"6","verifier":"answer","cue":"double it"}
         "#]],
     );
 }
@@ -175,6 +177,7 @@ fn sets_are_checked() {
         answer: answer.into(),
         verifier: Verifier::Number,
         solution: None,
+        cue: None,
     };
     let error = |problems| ProblemSet::from_problems(problems).unwrap_err().to_string();
     expect!["a set needs at least one problem, found 0"].assert_eq(&error(vec![]));

@@ -7,12 +7,14 @@
 //! * Rows are numbered from 1 in the order they were written and never change or disappear. Whoever
 //!   writes in an order that depends on nothing but the campaign (as [`collect`](crate::collect))
 //!   gets a store that is equal row for row, however often it was interrupted.
-//! * Tokens are kept as ids and log-probabilities to the bit; no text is ever encoded again.
+//! * Tokens are kept as ids and log-probabilities to the bit; no text is ever encoded again, but for another
+//!   model's, once (`encoded`).
 //!
 //! `docs/trace-store.md` has the format field by field. In here: `schema` (tables and versions),
-//! `write`, `read` (with `filter`), `blob` (tokens as bytes).
+//! `write`, `read` (with `filter`), `encoded` (traces in another tokenizer's ids), `blob` (tokens as bytes).
 
 mod blob;
+mod encoded;
 mod filter;
 mod read;
 mod schema;
@@ -25,6 +27,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use serde::{Deserialize, Serialize};
 
+pub use encoded::Encoded;
 pub use filter::{StartFilter, StartKind, TraceFilter};
 pub use read::{CampaignCount, ReadError, StartCount, StoredTrace};
 pub use write::{AppendError, Discarded, PolicyRecord, PutError, TraceRecord};

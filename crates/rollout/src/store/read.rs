@@ -127,7 +127,10 @@ impl Store {
     /// # Errors
     /// Only SQLite's own, and a corrupt row, as of all queries.
     pub fn problems(&self) -> Result<Vec<Problem>, ReadError> {
-        let sql = "SELECT row, id, problem, answer, verifier, solution FROM problems ORDER BY row";
+        // A store of the first version that is only read has no cues.
+        let has_cues = "SELECT count(*) FROM pragma_table_info('problems') WHERE name = 'cue'";
+        let cue = if self.connection.query_row(has_cues, [], |row| row.get::<_, i64>(0))? == 0 { "NULL" } else { "cue" };
+        let sql = &format!("SELECT row, id, problem, answer, verifier, solution, {cue} FROM problems ORDER BY row");
         self.rows("problems", sql, [], |fields| {
             Ok(Problem {
                 id: ProblemId::from(fields.get::<String>(1)?),
@@ -135,6 +138,7 @@ impl Store {
                 answer: fields.get(3)?,
                 verifier: fields.word(4, &Verifier::ALL, Verifier::as_str)?,
                 solution: fields.get(5)?,
+                cue: fields.get(6)?,
             })
         })
     }
@@ -338,7 +342,7 @@ impl Store {
     }
 
     /// Runs a query whose first column is a row number, for the errors.
-    fn rows<T>(
+    pub(super) fn rows<T>(
         &self,
         table: &'static str,
         sql: &str,
@@ -362,13 +366,13 @@ impl Store {
 }
 
 /// What is wrong with a row, in words.
-struct Unreadable(String);
+pub(super) struct Unreadable(String);
 
 /// One row of an answer.
-struct Fields<'a>(&'a Row<'a>);
+pub(super) struct Fields<'a>(&'a Row<'a>);
 
 impl Fields<'_> {
-    fn get<T: FromSql>(&self, column: usize) -> Result<T, Unreadable> {
+    pub(super) fn get<T: FromSql>(&self, column: usize) -> Result<T, Unreadable> {
         self.0.get(column).map_err(|error| Unreadable(error.to_string()))
     }
 
@@ -377,7 +381,7 @@ impl Fields<'_> {
         Ok(self.get::<i64>(column)?.cast_unsigned())
     }
 
-    fn tokens(&self, column: usize) -> Result<Vec<TokenId>, Unreadable> {
+    pub(super) fn tokens(&self, column: usize) -> Result<Vec<TokenId>, Unreadable> {
         let bytes: Vec<u8> = self.get(column)?;
         blob::to_tokens(&bytes)
             .ok_or_else(|| Unreadable(format!("{} bytes are no whole number of tokens", bytes.len())))

@@ -112,12 +112,22 @@ LEFT JOIN discarded ON discarded.policy = per_start.policy AND discarded.seed = 
 GROUP BY per_start.policy, per_start.seed, per_start.stage;
 ";
 
-/// More outcomes, and attempts that were not judged left out of the campaigns' counts.
+/// Problems have cues, and traces may be kept in another tokenizer's ids; there are more outcomes, and attempts
+/// that were not judged are left out of the campaigns' counts.
 ///
 /// The list of outcomes is a condition of the table, which SQLite can change only by copying the table, all
 /// tokens included, or in the schema's text. The latter changes nothing about rows that are there
 /// (sqlite.org/lang_altertable.html, section 7); that the view is made anew lets every open connection know.
 const V2: &str = "
+ALTER TABLE problems ADD COLUMN cue TEXT;
+
+CREATE TABLE encoded (
+  trace     INTEGER NOT NULL REFERENCES traces (row),
+  tokenizer TEXT NOT NULL,
+  tokens    BLOB CHECK (length(tokens) % 4 = 0),
+  PRIMARY KEY (trace, tokenizer)
+) STRICT, WITHOUT ROWID;
+
 PRAGMA writable_schema = ON;
 UPDATE sqlite_schema
 SET sql = replace(sql, '(''correct'', ''wrong'', ''no_answer'', ''unreadable'')',

@@ -63,7 +63,7 @@ pub(crate) fn limit_pages(store: &Store, more: i64) {
 
 pub(crate) fn problem(id: &str) -> Problem {
     let id = ProblemId::from(id.to_owned());
-    Problem { id, problem: "1 + 1?".into(), answer: "2".into(), verifier: Verifier::Number, solution: None }
+    Problem { id, problem: "1 + 1?".into(), answer: "2".into(), verifier: Verifier::Number, solution: None, cue: None }
 }
 
 pub(crate) fn policy(weights: &str) -> PolicyRecord {
@@ -137,8 +137,8 @@ fn what_is_kept() {
     let mut store = furnished(&folder.path().join("traces.db"));
     assert_eq!(store.append(&some_traces()).unwrap(), 6);
     expect![[r#"
-        problems 1 p 1 + 1? 2 number -
-        problems 2 q 1 + 1? 2 number -
+        problems 1 p 1 + 1? 2 number - -
+        problems 2 q 1 + 1? 2 number - -
         starts 1 46fd67d3206662f2 1 [00000005 00000006] [] - -
         starts 2 1ed5c560e3b72e4b 1 [00000005 00000006] [00000007 00000008 00000009] 1 4
         starts 3 301f122dbe52e5f6 2 [00000005 00000006] [] - -

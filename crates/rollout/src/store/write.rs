@@ -171,14 +171,15 @@ impl Store {
         let transaction = begin(&mut self.connection).map_err(failed)?;
         let mut new = 0;
         for p in problems {
-            let row = params![p.id.as_str(), p.problem, p.answer, p.verifier.as_str(), p.solution];
-            let sql = "INSERT INTO problems (id, problem, answer, verifier, solution)
-                       VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING";
+            let row = params![p.id.as_str(), p.problem, p.answer, p.verifier.as_str(), p.solution, p.cue];
+            let sql = "INSERT INTO problems (id, problem, answer, verifier, solution, cue)
+                       VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING";
             let inserted = execute(&transaction, sql, row).map_err(failed)?;
             new += inserted;
             if inserted == 0 {
                 let sql = "SELECT 1 FROM problems
-                           WHERE id = ?1 AND problem = ?2 AND answer = ?3 AND verifier = ?4 AND solution IS ?5";
+                           WHERE id = ?1 AND problem = ?2 AND answer = ?3 AND verifier = ?4 AND solution IS ?5
+                           AND cue IS ?6";
                 if find(&transaction, sql, row).map_err(failed)?.is_none() {
                     return Err(PutError::ProblemChanged { problem: p.id.clone(), path });
                 }
@@ -374,7 +375,7 @@ pub(super) fn find_sampling(connection: &Connection, sampling: &SamplingParams) 
 
 /// A transaction that holds the write lock from its beginning: one that reads first and locks later
 /// could be refused halfway.
-fn begin(connection: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
+pub(super) fn begin(connection: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
     connection.transaction_with_behavior(TransactionBehavior::Immediate)
 }
 
@@ -382,11 +383,11 @@ fn find(connection: &Connection, sql: &str, values: impl rusqlite::Params) -> ru
     connection.prepare_cached(sql)?.query_row(values, |row| row.get(0)).optional()
 }
 
-fn execute(transaction: &Transaction, sql: &str, values: impl rusqlite::Params) -> rusqlite::Result<u64> {
+pub(super) fn execute(transaction: &Transaction, sql: &str, values: impl rusqlite::Params) -> rusqlite::Result<u64> {
     Ok(transaction.prepare_cached(sql)?.execute(values)? as u64)
 }
 
-fn put_failed(source: rusqlite::Error, path: &std::path::Path) -> PutError {
+pub(super) fn put_failed(source: rusqlite::Error, path: &std::path::Path) -> PutError {
     let path = path.to_owned();
     match source.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => PutError::Full { path },

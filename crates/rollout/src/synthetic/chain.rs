@@ -118,6 +118,7 @@ impl Chain {
             answer: answer.join(" "),
             verifier: Verifier::Chain,
             solution: Some(solution),
+            cue: None,
         }
     }
 
@@ -156,6 +157,12 @@ impl Chain {
 
     pub(super) fn solution(&self, statement: &str, rng: &mut ChaCha8Rng) -> Result<String, String> {
         Ok(self.work(&self.read(statement)?, rng))
+    }
+
+    /// The operation to start with, where there is a choice.
+    pub(super) fn cue(&self, statement: &str) -> Result<Option<String>, String> {
+        self.read(statement)?;
+        Ok((self.methods == Methods::Two).then(|| "slow".to_owned()))
     }
 
     pub(super) fn vocabulary(&self) -> Vec<String> {

@@ -88,6 +88,7 @@ impl Countdown {
             answer,
             verifier: Verifier::Countdown,
             solution: Some(solution),
+            cue: None,
         }
     }
 

@@ -112,6 +112,23 @@ impl Family {
         written.map_err(|reason| SyntheticError::NotOfFamily { id: problem.id.clone(), family: self.name(), reason })
     }
 
+    /// What a solution of this problem turns on, without the answer; none where the family knows nothing of the
+    /// kind. A chain's is the method to begin with, where there are two; countdown has none, since the first
+    /// number of a way to the target is a part of the answer.
+    ///
+    /// It is made on demand and not kept with the problem, so that problems of a seed are what they were.
+    ///
+    /// # Errors
+    /// A setting is outside its range, or the problem is not of this family.
+    pub fn cue(&self, problem: &Problem) -> Result<Option<String>, SyntheticError> {
+        self.check()?;
+        let found = match self {
+            Family::Chain(chain) => chain.cue(&problem.problem),
+            Family::Countdown(_) => Ok(None),
+        };
+        found.map_err(|reason| SyntheticError::NotOfFamily { id: problem.id.clone(), family: self.name(), reason })
+    }
+
     /// Every word of its problems and solutions, fewer than 256. It depends on the settings of size
     /// alone; for words that serve several sizes take the largest.
     pub fn vocabulary(&self) -> Vec<String> {

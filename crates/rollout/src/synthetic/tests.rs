@@ -315,6 +315,7 @@ fn foreign_problems_are_refused() {
         answer: "0".into(),
         verifier: toehold_verifier::Verifier::Chain,
         solution: None,
+        cue: None,
     };
     let mut rng = generator(0);
     let mut text = String::new();
@@ -377,4 +378,21 @@ fn settings_are_read_and_written() {
         .assert_eq(&written);
     let unknown = serde_json::from_str::<Family>(r#"{"family": "chain", "careless": 1}"#).unwrap_err();
     assert!(unknown.to_string().contains("careless"), "{unknown}");
+}
+
+/// A cue is a word that the family knows, and none where there is nothing to tell but a part of the answer.
+#[test]
+fn a_cue_is_the_operation_to_start_with() {
+    let cue = |family: Family| {
+        let problem = family.problems(3, 1).unwrap().remove(0);
+        let cue = family.cue(&problem).unwrap();
+        assert!(cue.as_ref().is_none_or(|cue| family.vocabulary().contains(cue)));
+        assert_eq!(problem.cue, None, "problems of a seed stay what they were");
+        cue
+    };
+    let one = Chain { methods: Methods::One, ..Chain::default() };
+    let all = [Family::Chain(Chain::default()), Family::Chain(one), Family::Countdown(Countdown::default())];
+    expect![[r#"[Some("slow"), None, None]"#]].assert_eq(&format!("{:?}", all.map(cue)));
+    let stranger = Family::Countdown(Countdown::default()).problems(3, 1).unwrap().remove(0);
+    assert!(Family::Chain(Chain::default()).cue(&stranger).is_err());
 }

@@ -7,11 +7,12 @@ use anyhow::Result;
 use clap::Args;
 use toehold_rollout::collect::{self, Amount, Campaign, Ended};
 use toehold_rollout::store::{CampaignCount, Stage, TraceFilter};
-use toehold_rollout::{Band, Learner, Sampler, Store, SuccessCount};
+use toehold_rollout::{Band, Learner, Store, SuccessCount};
 use toehold_training::recipe::{Collect, Until};
 use toehold_training::trainer::Compute;
 use toehold_verifier::Outcome;
 
+use crate::collector;
 use crate::command_line::RecipeArgs;
 use crate::interrupt::{self, Interrupted};
 use crate::prepare::{self, Prepared};
@@ -41,21 +42,26 @@ pub fn run(args: &SampleArgs, output: &Output) -> Result<()> {
 pub fn execute(prepared: &mut Prepared, output: &Output) -> Result<()> {
     let mut store = prepared.store()?;
     let settings = &prepared.plan.collect;
+    let mut params = prepared.sampling(settings.temperature, settings.max_tokens);
+    let (sampler, tokenizer, starts) = match &mut prepared.collector {
+        Some(other) => (&mut other.policy, &other.tokenizer, &other.starts),
+        None => (&mut prepared.base, &prepared.tokenizer, &prepared.starts),
+    };
+    params.stop = tokenizer.end_tokens().to_vec();
     let campaign = Campaign {
         seed: prepared.plan.run.seed,
         stage: Stage::Collect,
-        params: prepared.sampling(settings.temperature, settings.max_tokens),
+        params,
         amount: amount(settings),
         in_flight: settings.in_flight,
     };
     // Not `prepared.judge`, which would lend out the policy that samples, too.
     let share = prepare::infra_share(&prepared.plan);
-    let judge = collect::TextJudge::new(&prepared.problems.problems, &prepared.tokenizer);
+    let judge = collect::TextJudge::new(&prepared.problems.problems, tokenizer);
     let judge = judge.with_grader(&prepared.grader, share);
-    let starts = &prepared.starts;
 
     let mut bar = Progress::start(output, "sample", Some(starts.len() as u64), "problems");
-    let summary = collect::collect(&mut store, &mut prepared.base, &judge, starts, &campaign, &mut |at| {
+    let summary = collect::collect(&mut store, sampler, &judge, starts, &campaign, &mut |at| {
         let rate = at.tokens_sampled as f64 / bar.elapsed().as_secs_f64().max(1e-3);
         bar.set(
             at.finished as u64,
@@ -71,6 +77,7 @@ pub fn execute(prepared: &mut Prepared, output: &Output) -> Result<()> {
     if summary.ended == Ended::Interrupted {
         return Err(Interrupted { resume: prepared.resume_command("sample") }.into());
     }
+    collector::encode(prepared, &mut store, output)?;
     let counts = problem_counts(prepared, &store)?;
     let bands_now = bands(counts.values().copied());
     let named: BTreeMap<&str, _> = bands_now
@@ -83,11 +90,13 @@ pub fn execute(prepared: &mut Prepared, output: &Output) -> Result<()> {
     output.data(band_table(&bands_now))?;
     say_outcomes(prepared, &store, output)?;
     if let Some(campaign) = collection(prepared, &store)? {
+        let sampler = prepared.collector.as_ref().map_or(&prepared.base, |other| &other.policy);
+        let parameters = sampler.parameter_count();
         output.say(format!(
             "{} attempts, {} tokens sampled, {}; kept in {}",
             terminal::count(campaign.success.attempts),
             terminal::count(campaign.tokens_sampled),
-            terminal::flops(Compute::of_campaign(&campaign).flops(prepared.base.parameter_count())),
+            terminal::flops(Compute::of_campaign(&campaign).flops(parameters)),
             store.path().display(),
         ));
     }
@@ -111,12 +120,12 @@ fn amount(settings: &Collect) -> Amount {
     }
 }
 
-/// What the base policy's collection of this run counted; none before it began.
+/// What the collection of this run counted; none before it began.
 ///
 /// # Errors
 /// When the store cannot be read.
 pub fn collection(prepared: &Prepared, store: &Store) -> Result<Option<CampaignCount>> {
-    let version = prepared.base.version();
+    let version = collector::version(prepared);
     let is_ours = |campaign: &CampaignCount| {
         campaign.policy == version && campaign.seed == prepared.plan.run.seed && campaign.stage == Stage::Collect
     };
@@ -128,9 +137,10 @@ pub fn collection(prepared: &Prepared, store: &Store) -> Result<Option<CampaignC
 /// # Errors
 /// When the store cannot be read.
 pub fn problem_counts(prepared: &Prepared, store: &Store) -> Result<BTreeMap<String, SuccessCount>> {
-    let counts = store.counts(&prepared.base.version(), Some(prepared.plan.run.seed))?;
+    let counts = store.counts(&collector::version(prepared), Some(prepared.plan.run.seed))?;
     let count = |start: &toehold_rollout::Start| counts.get(&start.id).map(|count| count.success).unwrap_or_default();
-    Ok(prepared.starts.iter().map(|start| (start.problem.as_str().to_owned(), count(start))).collect())
+    let starts = prepared.collector.as_ref().map_or(&prepared.starts, |other| &other.starts);
+    Ok(starts.iter().map(|start| (start.problem.as_str().to_owned(), count(start))).collect())
 }
 
 /// Problems and their attempts by band of success.
@@ -175,7 +185,7 @@ pub fn collected_traces(
 
 fn of_collection(prepared: &Prepared) -> TraceFilter {
     TraceFilter {
-        policy: Some(prepared.base.version()),
+        policy: Some(collector::version(prepared)),
         seed: Some(prepared.plan.run.seed),
         stage: Some(Stage::Collect),
         ..TraceFilter::default()

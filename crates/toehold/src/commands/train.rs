@@ -132,7 +132,14 @@ pub fn charged_collection(prepared: &Prepared, store: &Store) -> Result<Compute>
     if !prepare::uses_collection(&prepared.plan) {
         return Ok(Compute::default());
     }
-    Ok(sample::collection(prepared, store)?.map(|campaign| Compute::of_campaign(&campaign)).unwrap_or_default())
+    let Some(campaign) = sample::collection(prepared, store)? else { return Ok(Compute::default()) };
+    let mut compute = Compute::of_campaign(&campaign);
+    if let Some(collector) = &prepared.collector {
+        // In tokens of the policy that learns: a larger model's cost more.
+        let ratio = toehold_rollout::Learner::parameter_count(&collector.policy) as f64 / parameters(prepared) as f64;
+        compute.sampled_tokens = (compute.sampled_tokens as f64 * ratio).round() as u64;
+    }
+    Ok(compute)
 }
 
 fn parameters(prepared: &Prepared) -> u64 {

@@ -222,19 +222,29 @@ fn single_stages() {
               <RECIPE>  A recipe (TOML file), or the folder of a run, to go on with it
 
             Options:
-                  --set <KEY=VALUE>  Change one value of the recipe, e.g. `--set train.steps=50`; may be
-                                     repeated
-                  --runs <DIR>       The folder that holds the runs [default: the recipe's run.folder, which is
-                                     runs]
-                  --measure <WHAT>   Measure this, too; several are separated by commas [possible values: vote,
-                                     robustness, drift, perturbed, underthinking]
-                  --window <TOKENS>  Tokens of a window of confidence, in `vote` [default: 2048]
-                  --switch <WORDS>   Words that begin another thought, in `underthinking`; separated by commas
-                                     [default: wait alternatively but try]
-              -q, --quiet            Print only results, warnings and errors
-                  --json             Print results and events as JSON, one object a line, instead of tables
-              -h, --help             Print help (see more with '--help')
-              -V, --version          Print version
+                  --set <KEY=VALUE>         Change one value of the recipe, e.g. `--set train.steps=50`; may be
+                                            repeated
+                  --runs <DIR>              The folder that holds the runs [default: the recipe's run.folder,
+                                            which is runs]
+                  --measure <WHAT>          Measure this, too; several are separated by commas [possible values:
+                                            vote, robustness, drift, perturbed, underthinking, keywords,
+                                            likelihood]
+                  --window <TOKENS>         Tokens of a window of confidence, in `vote` [default: 2048]
+                  --switch <WORDS>          Words that begin another thought, in `underthinking`; separated by
+                                            commas [default: wait alternatively but try]
+                  --keyword <PHRASES>       Strategies to count, in `keywords`: words or phrases, separated by
+                                            commas, with `|` between those of one strategy; those of the
+                                            problems' family, or common words of reasoning, unless given
+                  --beginning <CHARACTERS>  Characters of a plain completion that are read, in `keywords`; all
+                                            unless given
+                  --trace <ROWS>            Traces whose likelihood is followed, in `likelihood`, by their rows
+                                            in the store and separated by commas; one of each outcome per
+                                            problem unless given
+              -q, --quiet                   Print only results, warnings and errors
+                  --json                    Print results and events as JSON, one object a line, instead of
+                                            tables
+              -h, --help                    Print help (see more with '--help')
+              -V, --version                 Print version
         "#]],
     );
     check(

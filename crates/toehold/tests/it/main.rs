@@ -7,6 +7,7 @@ mod programs;
 
 mod bad_input;
 mod bench;
+mod collector;
 mod ctrl_c;
 mod floors;
 mod generate;

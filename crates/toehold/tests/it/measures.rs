@@ -83,6 +83,66 @@ fn measurements_agree_with_the_evaluation_and_are_kept() {
     assert_eq!(head("policy wrong traces tokens thoughts with a right one underthinking"), 1, "{text}");
 }
 
+/// What is counted in the store, without any sampling: the methods of a chain, and the likelihood of traces.
+#[test]
+fn words_and_likelihood_are_followed_through_training() {
+    let place = Place::with_chains();
+    place.toehold("run recipe.toml --quiet --set train.steps=3 --set collect.until=max-attempts").succeeded();
+    let found = events(&place, "--measure keywords,likelihood");
+    let (words, likelihood) = (&found[0].1, found[1].1.as_array().unwrap());
+    let stretches = words.as_array().unwrap();
+    let steps: Vec<String> = stretches.iter().map(|stretch| stretch["steps"].to_string()).collect();
+    assert_eq!(steps, ["null", "[1,1]", "[2,2]", "[3,3]"]);
+    for stretch in stretches {
+        let traces = stretch["traces"].as_u64().unwrap();
+        for one in stretch["strategies"].as_array().unwrap() {
+            let texts = |kind: &str| ["correct", "wrong"].map(|outcome| one[kind][outcome]["texts"].as_u64().unwrap());
+            assert_eq!(texts("plain").iter().sum::<u64>() + texts("prefixed").iter().sum::<u64>(), traces);
+            assert_eq!(one["prefixes"]["texts"], texts("prefixed").iter().sum::<u64>());
+        }
+        // Every worked step of these chains is named: no completion of the base is silent on the method.
+        assert!(stretch["strategies"][0]["plain"]["wrong"]["tokens"].as_u64().unwrap() > 0, "{stretch}");
+    }
+    let other = events(&place, "--measure keywords --keyword slow|fast,again --beginning 4");
+    assert_eq!(other[0].1[0]["strategies"][0]["name"], "slow");
+    assert_eq!(other[0].1[0]["strategies"].as_array().unwrap().len(), 2);
+
+    let of_step = |step: u64| likelihood.iter().filter(|point| point["step"] == step).collect::<Vec<_>>();
+    assert_eq!(of_step(0).len(), 2, "wrong and right traces");
+    assert!(likelihood.last().unwrap()["step"] == 3 && of_step(3).len() == 2);
+    assert!(likelihood.iter().all(|point| point["likelihood"]["per_token"].as_f64().unwrap() < 0.0));
+    let row = events(&place, "--measure likelihood --trace 2,1");
+    let names: Vec<&Value> = row[0].1.as_array().unwrap().iter().take(2).map(|point| &point["traces"]).collect();
+    assert_eq!(names, ["row 2", "row 1"]);
+
+    let text = place.toehold("evaluate runs/r --measure keywords,likelihood").succeeded().stdout;
+    assert!(text.contains("after prefixes") && text.contains("log p per token"), "{text}");
+    check_refused(
+        &place,
+        "evaluate runs/r --quiet --measure likelihood --trace 9999",
+        expect![[r#"
+        error: runs/r/traces.db has no trace in row 9999
+        hint: `toehold traces runs/r/traces.db` lists them
+    "#]],
+    );
+    check_refused(
+        &place,
+        "evaluate runs/r --quiet --measure keywords --keyword slow||fast",
+        expect![[r#"
+        error: --keyword "slow||fast" has an empty phrase, expected words, or phrases with `|` between them
+    "#]],
+    );
+    place.toehold("run recipe.toml --quiet --set train.keep=none --set run.name=none").succeeded();
+    check_refused(
+        &place,
+        "evaluate runs/none --quiet --measure keywords",
+        expect![[r#"
+        error: runs/none/traces.db has no rollout of training to count words in
+        hint: [train] keep = "all" keeps them, in a run of another name
+    "#]],
+    );
+}
+
 #[track_caller]
 fn check_refused(place: &Place, arguments: &str, expected: Expect) {
     let ran = place.toehold(arguments);

@@ -131,6 +131,14 @@ impl Place {
         place
     }
 
+    pub(crate) fn copy(&self, from: &str, to: &str) {
+        copy_folder(&self.path(from), &self.path(to));
+    }
+
+    pub(crate) fn tokenizer(&self, model: &str) -> TokenizerFile {
+        TokenizerFile::open(&self.path(model)).unwrap()
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }

@@ -150,7 +150,7 @@ fn longest(source: &Source) -> usize {
 pub(super) struct Tally {
     /// Rollouts from plain starts.
     plain: SuccessCount,
-    /// Rollouts that were given a part of a solution.
+    /// Rollouts that were given a part of a solution, or a cue.
     guided: SuccessCount,
     /// Tokens given, summed over the guided rollouts.
     given: u64,
@@ -161,7 +161,7 @@ pub(super) struct Tally {
 impl Tally {
     /// Counts a group, and hands on what becomes of it.
     pub(super) fn add(&mut self, selection: &Selection, outcome: GroupOutcome, fate: Fate) -> Fate {
-        let given = selection.start.prefix.len() as u64;
+        let given = given_tokens(&selection.start);
         let count = if given > 0 { &mut self.guided } else { &mut self.plain };
         count.merge(outcome.count);
         self.given += given * outcome.count.attempts;
@@ -182,6 +182,12 @@ impl Tally {
         metrics.extend(named([("given_tokens", given.unwrap_or(0.0))]));
         metrics
     }
+}
+
+/// The tokens that are given beside the problem: of a prefix, or of what stands in the prompt.
+fn given_tokens(start: &Start) -> u64 {
+    let in_prompt = || start.origin.as_ref().map_or(0, |origin| u64::from(origin.source_tokens));
+    if start.prefix.is_empty() { in_prompt() } else { start.prefix.len() as u64 }
 }
 
 /// Whether every rollout of the group failed; not when there is none with a verdict.

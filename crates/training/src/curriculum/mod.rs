@@ -113,6 +113,8 @@ pub struct Material {
     pub sources: Vec<Source>,
     /// The problems' own worked solutions, at most one each.
     pub solutions: Vec<Source>,
+    /// The problems with their cue in the prompt ([`nurl::with_cue`]), at most one each.
+    pub cues: Vec<Start>,
 }
 
 /// A stored trace as something to cut.
@@ -143,6 +145,8 @@ pub enum Traces {
     None,
     /// The problems' own solutions; nothing needs to be collected.
     Solutions,
+    /// The problems' own cues; nothing needs to be collected.
+    Cues,
     /// The collected traces that the verifier accepted.
     Correct,
     /// All collected traces: failures too, or counts of both.
@@ -228,6 +232,15 @@ pub enum BuildError {
         without_solution: usize,
         /// Those whose solution cannot be cut before its answer.
         uncuttable: usize,
+    },
+    /// There is no cue to show.
+    #[error(
+        "no cue can be shown: none of {problems} problems has one\n\
+         hint: add `cue` to the problems; the chain family makes cues where it has two methods"
+    )]
+    NoCue {
+        /// Plain problems given.
+        problems: usize,
     },
     /// There is no pair to make.
     #[error(
@@ -337,6 +350,8 @@ curricula! {
     questa::Questa { name: "questa", paper: "arXiv 2507.13266", recipe: "questa" },
     /// The shortest part of the solution that helps, beside the plain problem: POPE.
     pope::Pope { name: "pope", paper: "arXiv 2601.18779", recipe: "pope" },
+    /// A cue after the statement where a group failed, within the step: NuRL.
+    nurl::Nurl { name: "nurl", paper: "arXiv 2509.25666", recipe: "nurl" },
     /// A binary search, where a group failed, for the part of the solution that it needs: BREAD.
     bread::Bread { name: "bread", paper: "arXiv 2506.17211", recipe: "bread" },
     /// A random binary search per problem that goes on for ever: AdaBack.

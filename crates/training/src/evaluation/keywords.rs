@@ -10,7 +10,8 @@
 //! keywords; occurrences are counted, too, and two that overlap are one.
 //!
 //! Zero cases: an empty keyword, or one of spaces only, is never found; a strategy without keywords is
-//! never spoken of; an empty text speaks of nothing and counts as a text.
+//! never spoken of; an empty text speaks of nothing and counts as a text. Of texts without tokens there is no
+//! count per token.
 //!
 //! How sure: the paper does not print its heuristic or how long "the beginning" is; both are ours.
 
@@ -32,6 +33,10 @@ pub struct Spoken<'a> {
     pub prefix: Option<&'a str>,
     /// What the policy wrote.
     pub completion: &'a str,
+    /// Tokens of the prefix.
+    pub prefix_tokens: u64,
+    /// Tokens of the completion.
+    pub completion_tokens: u64,
     /// Whether the verdict was that it is correct.
     pub is_correct: bool,
 }
@@ -45,6 +50,8 @@ pub struct Mentions {
     pub texts: u64,
     /// How often the keywords are there, over all texts.
     pub occurrences: u64,
+    /// Tokens of all texts; of one that was read in part, in proportion to its characters.
+    pub tokens: u64,
 }
 
 /// The completions of one kind of start.
@@ -70,11 +77,17 @@ pub struct StrategyCount {
 }
 
 impl Mentions {
-    /// Adds a text with so many occurrences.
-    pub fn add(&mut self, occurrences: u64) {
+    /// Adds a text of so many tokens with so many occurrences.
+    pub fn add(&mut self, occurrences: u64, tokens: u64) {
         self.mentioning += u64::from(occurrences > 0);
         self.texts += 1;
         self.occurrences += occurrences;
+        self.tokens += tokens;
+    }
+
+    /// Occurrences per 1,000 tokens; none without tokens.
+    pub fn per_thousand(&self) -> Option<f64> {
+        (self.tokens > 0).then(|| 1000.0 * self.occurrences as f64 / self.tokens as f64)
     }
 
     /// Adds what was counted elsewhere.
@@ -82,10 +95,26 @@ impl Mentions {
         self.mentioning += other.mentioning;
         self.texts += other.texts;
         self.occurrences += other.occurrences;
+        self.tokens += other.tokens;
+    }
+}
+
+impl StrategyCount {
+    /// Adds what was counted of the same strategy elsewhere.
+    pub fn merge(&mut self, other: &StrategyCount) {
+        self.prefixes.merge(other.prefixes);
+        self.prefixed.merge(other.prefixed);
+        self.plain.merge(other.plain);
     }
 }
 
 impl ByOutcome {
+    /// Adds what was counted elsewhere.
+    pub fn merge(&mut self, other: ByOutcome) {
+        self.correct.merge(other.correct);
+        self.wrong.merge(other.wrong);
+    }
+
     /// Correct and wrong together.
     pub fn all(&self) -> Mentions {
         let mut all = self.correct;
@@ -101,14 +130,20 @@ impl ByOutcome {
 /// ```
 /// use toehold_training::evaluation::keywords::{Spoken, Strategy, count_keywords};
 /// let parity = Strategy { name: "parity".into(), keywords: vec!["parity".into(), "even or odd".into()] };
-/// let traces = [
-///     Spoken { prefix: None, completion: "Is it even or\nodd? By Parity, 4.", is_correct: true },
-///     Spoken { prefix: Some("Look at the parity."), completion: "It is 3.", is_correct: false },
-/// ];
+/// let plain = Spoken {
+///     prefix: None,
+///     completion: "Is it even or\nodd? By Parity, 4.",
+///     prefix_tokens: 0,
+///     completion_tokens: 8,
+///     is_correct: true,
+/// };
+/// let prefix = Some("Look at the parity.");
+/// let traces = [plain, Spoken { prefix, completion: "It is 3.", is_correct: false, ..plain }];
 /// let counts = count_keywords(&[parity], traces, None);
 /// // One plain completion, which is correct, speaks of it twice.
 /// let plain = counts[0].plain.correct;
 /// assert_eq!((plain.mentioning, plain.texts, plain.occurrences), (1, 1, 2));
+/// assert_eq!(plain.per_thousand(), Some(250.0));
 /// // The other's prefix does, and its completion does not.
 /// assert_eq!((counts[0].prefixes.mentioning, counts[0].prefixed.all().mentioning), (1, 0));
 /// ```
@@ -126,19 +161,21 @@ pub fn count_keywords<'a>(
         plain: ByOutcome::default(),
     };
     let mut counts: Vec<StrategyCount> = strategies.iter().map(empty).collect();
-    for Spoken { prefix, completion, is_correct } in traces {
+    for Spoken { prefix, completion, prefix_tokens, completion_tokens, is_correct } in traces {
         let read = match (prefix, beginning) {
             (None, Some(characters)) => upto(completion, characters),
             _ => completion,
         };
+        // Of what was read, whether in full or not.
+        let tokens = (completion_tokens * read.len() as u64).div_ceil(completion.len().max(1) as u64);
         let (prefix, read) = (prefix.map(plain_form), plain_form(read));
         for (count, keywords) in counts.iter_mut().zip(&sought) {
             if let Some(prefix) = &prefix {
-                count.prefixes.add(occurrences(prefix, keywords));
+                count.prefixes.add(occurrences(prefix, keywords), prefix_tokens);
             }
             let kind = if prefix.is_some() { &mut count.prefixed } else { &mut count.plain };
             let outcome = if is_correct { &mut kind.correct } else { &mut kind.wrong };
-            outcome.add(occurrences(&read, keywords));
+            outcome.add(occurrences(&read, keywords), tokens);
         }
     }
     counts
@@ -192,11 +229,21 @@ mod tests {
         Strategy { name: "s".to_owned(), keywords: keywords.iter().map(|&keyword| keyword.to_owned()).collect() }
     }
 
+    /// A text whose words are its tokens.
+    fn spoken<'a>(prefix: Option<&'a str>, completion: &'a str, is_correct: bool) -> Spoken<'a> {
+        let prefix_tokens = prefix.map_or(0, words);
+        Spoken { prefix, completion, prefix_tokens, completion_tokens: words(completion), is_correct }
+    }
+
+    fn words(text: &str) -> u64 {
+        text.split_whitespace().count() as u64
+    }
+
     #[track_caller]
     fn check(keywords: &[&str], text: &str, occurrences: u64) {
-        let trace = Spoken { prefix: None, completion: text, is_correct: true };
-        let counts = count_keywords(&[strategy(keywords)], [trace], None);
-        let expected = Mentions { mentioning: u64::from(occurrences > 0), texts: 1, occurrences };
+        let counts = count_keywords(&[strategy(keywords)], [spoken(None, text, true)], None);
+        let tokens = words(text);
+        let expected = Mentions { mentioning: u64::from(occurrences > 0), texts: 1, occurrences, tokens };
         assert_eq!(counts[0].plain.correct, expected, "{keywords:?} in {text:?}");
     }
 
@@ -238,9 +285,9 @@ mod tests {
             (Some("be careful"), "quick", false),
             (Some(""), "quick, careful", false),
         ];
-        let traces = traces.map(|(prefix, completion, is_correct)| Spoken { prefix, completion, is_correct });
+        let traces = traces.map(|(prefix, completion, is_correct)| spoken(prefix, completion, is_correct));
         let strategies = ["careful", "quick"].map(|name| Strategy { name: name.to_owned(), ..strategy(&[name]) });
-        let show = |m: Mentions| format!("{}/{} ({})", m.mentioning, m.texts, m.occurrences);
+        let show = |m: Mentions| format!("{}/{} ({} of {})", m.mentioning, m.texts, m.occurrences, m.tokens);
         let lines = count_keywords(&strategies, traces, beginning).into_iter().map(|count| {
             let all = [count.prefixes, count.prefixed.correct, count.prefixed.wrong, count.prefixed.all()];
             let plain = [count.plain.correct, count.plain.wrong, count.plain.all()];
@@ -254,9 +301,9 @@ mod tests {
         counts(
             None,
             expect![[r#"
-            careful: 2/3 (2) 1/1 (2) 1/2 (1) 2/3 (3) 1/1 (1) 0/2 (0) 1/3 (1)
-            quick: 0/3 (0) 0/1 (0) 2/2 (2) 2/3 (2) 1/1 (1) 1/2 (2) 2/3 (3)
-        "#]],
+                careful: 2/3 (2 of 4) 1/1 (2 of 2) 1/2 (1 of 3) 2/3 (3 of 5) 1/1 (1 of 3) 0/2 (0 of 2) 1/3 (1 of 5)
+                quick: 0/3 (0 of 4) 0/1 (0 of 2) 2/2 (2 of 3) 2/3 (2 of 5) 1/1 (1 of 3) 1/2 (2 of 2) 2/3 (3 of 5)
+            "#]],
         );
     }
 
@@ -265,18 +312,19 @@ mod tests {
         counts(
             Some(8),
             expect![[r#"
-            careful: 2/3 (2) 1/1 (2) 1/2 (1) 2/3 (3) 1/1 (1) 0/2 (0) 1/3 (1)
-            quick: 0/3 (0) 0/1 (0) 2/2 (2) 2/3 (2) 0/1 (0) 1/2 (1) 1/3 (1)
-        "#]],
+                careful: 2/3 (2 of 4) 1/1 (2 of 2) 1/2 (1 of 3) 2/3 (3 of 5) 1/1 (1 of 2) 0/2 (0 of 2) 1/3 (1 of 4)
+                quick: 0/3 (0 of 4) 0/1 (0 of 2) 2/2 (2 of 3) 2/3 (2 of 5) 0/1 (0 of 2) 1/2 (1 of 2) 1/3 (1 of 4)
+            "#]],
         );
         // In characters, not bytes.
-        let trace = Spoken { prefix: None, completion: "őőő add", is_correct: true };
+        let trace = spoken(None, "őőő add", true);
         let found =
             |beginning| count_keywords(&[strategy(&["add"])], [trace], Some(beginning))[0].plain.correct.mentioning;
         assert_eq!([0, 6, 7, 99].map(found), [0, 0, 1, 1]);
         // What is left of a word that was cut is not read: it could be another word.
-        let trace = Spoken { completion: "not adding", ..trace };
+        let trace = spoken(None, "not adding", true);
         let found = count_keywords(&[strategy(&["add"])], [trace], Some(7))[0].plain.correct;
-        assert_eq!(found, Mentions { mentioning: 0, texts: 1, occurrences: 0 });
+        assert_eq!(found, Mentions { mentioning: 0, texts: 1, occurrences: 0, tokens: 1 });
+        assert_eq!(Mentions::default().per_thousand(), None);
     }
 }

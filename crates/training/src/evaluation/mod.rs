@@ -1,5 +1,5 @@
-//! What came of it: success counts, pass@k, votes, robustness to prefixes, drift, and runs compared at
-//! equal compute.
+//! What came of it: success counts, pass@k, votes, robustness to prefixes, drift and likelihood of stored
+//! traces, strategies that are spoken of, and runs compared at equal compute.
 //!
 //! Invariants: successes and attempts are always kept both; an interval is over problems, never over
 //! completions of one problem; two runs are compared by the FLOPs they used, collection included.
@@ -11,6 +11,7 @@ pub mod confidence;
 pub mod count;
 pub mod drift;
 pub mod keywords;
+pub mod likelihood;
 pub mod majority;
 pub mod pass_at_k;
 pub mod prefix_sweep;

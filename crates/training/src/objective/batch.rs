@@ -1,7 +1,7 @@
 //! From the rewards of a batch to one advantage and one factor per trace, in the one right order.
 //!
 //! 1. rewards are shaped ([`Modifiers::shaped_rewards`](super::Modifiers::shaped_rewards));
-//! 2. each group's advantages, with what joins it ([`Weigh::advantages`], [`Given::joint_advantages`]);
+//! 2. each group's advantages, with what joins it ([`Weigh::advantages_of`], [`Given::joint_advantages`]);
 //! 3. the batch's normalisation ([`Weigh::normalise_batch`]), over what the groups sampled;
 //! 4. bounds ([`Modifiers::bound`](super::Modifiers::bound));
 //! 5. the division by the whole batch ([`aggregate`]).
@@ -13,14 +13,18 @@
 //! bonus wants it, it has no tokens, or it was cut off and is masked. It is counted in the division as
 //! its tokens say: a masked one has none.
 
+use toehold_rollout::TokenId;
+
 use super::{Ending, Given, Weigh, aggregate};
 use crate::recipe::Aggregation;
 
 /// A group as it is weighed.
 #[derive(Clone, Debug, Default)]
-pub struct GroupView {
+pub struct GroupView<'a> {
     /// One reward per rollout.
     pub rewards: Vec<f64>,
+    /// The tokens of each completion; may be left out for an objective that compares none.
+    pub completions: Vec<&'a [TokenId]>,
     /// How each ended.
     pub endings: Vec<Ending>,
     /// Tokens of each stored success that joins it.
@@ -69,13 +73,18 @@ pub struct GroupWeights {
 /// assert_eq!((failure.advantage, failure.scale), (-0.5, 0.125));
 /// assert_eq!(found[1].own, [None, None]);
 /// ```
-pub fn weights(objective: &dyn Weigh, groups: &[GroupView], aggregation: Aggregation, limit: u32) -> Vec<GroupWeights> {
+pub fn weights(
+    objective: &dyn Weigh,
+    groups: &[GroupView<'_>],
+    aggregation: Aggregation,
+    limit: u32,
+) -> Vec<GroupWeights> {
     let modifiers = objective.modifiers();
-    let shaped = |group: &GroupView| modifiers.shaped_rewards(&group.rewards, &group.endings, limit);
+    let shaped = |group: &GroupView<'_>| modifiers.shaped_rewards(&group.rewards, &group.endings, limit);
     let rewards: Vec<Vec<f64>> = groups.iter().map(shaped).collect();
     let (mut own, mut joined) = (Vec::new(), Vec::new());
     for (rewards, group) in rewards.iter().zip(groups) {
-        let (of_group, of_stored) = advantages(objective, objective.given(), rewards, group.stored.len());
+        let (of_group, of_stored) = advantages(objective, objective.given(), rewards, group);
         own.extend(of_group);
         joined.push(of_stored);
     }
@@ -115,11 +124,12 @@ fn advantages(
     objective: &dyn Weigh,
     given: Option<&dyn Given>,
     rewards: &[f64],
-    stored: usize,
+    group: &GroupView<'_>,
 ) -> (Vec<f64>, Vec<f64>) {
+    let stored = group.stored.len();
     match given {
         Some(given) => given.joint_advantages(rewards, stored),
-        None => (objective.advantages(rewards), vec![0.0; stored]),
+        None => (objective.advantages_of(rewards, &group.completions), vec![0.0; stored]),
     }
 }
 
@@ -135,7 +145,7 @@ mod tests {
     use crate::recipe::{Aggregation, Method};
 
     /// A group of rewards and lengths; one of ten tokens was cut off.
-    fn group(rollouts: &[(f64, usize)]) -> GroupView {
+    fn group(rollouts: &[(f64, usize)]) -> GroupView<'static> {
         let stop = |tokens| if tokens == 10 { StopReason::Length } else { StopReason::EndOfText };
         GroupView {
             rewards: rollouts.iter().map(|&(reward, _)| reward).collect(),
@@ -145,7 +155,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(kind: &str, settings: &str, groups: &[GroupView], expected: Expect) {
+    fn check(kind: &str, settings: &str, groups: &[GroupView<'_>], expected: Expect) {
         let objective = Objective::read(kind, settings.parse().unwrap()).unwrap();
         let mut found = String::new();
         for group in weights(&objective, groups, Aggregation::TokenMean, 10) {
@@ -160,7 +170,7 @@ mod tests {
         expected.assert_eq(&found);
     }
 
-    fn groups() -> [GroupView; 2] {
+    fn groups() -> [GroupView<'static>; 2] {
         [group(&[(1.0, 4), (0.0, 10), (0.0, 2), (0.0, 0)]), group(&[(1.0, 8), (1.0, 10)])]
     }
 
@@ -270,5 +280,21 @@ mod tests {
         "#]],
         );
         check("grpo", "", &[], expect![""]);
+    }
+
+    /// The completions reach an objective that compares them: of two failures the one that is like the success
+    /// is learnt from.
+    #[test]
+    fn completions_are_compared() {
+        let alike =
+            GroupView { completions: vec![&[1, 2], &[3, 4], &[1, 2]], ..group(&[(1.0, 2), (0.0, 2), (0.0, 2)]) };
+        check(
+            "care",
+            "negatives = 1",
+            &[alike],
+            expect![[r#"
+            [1.0, 0.0, 0.0]: 1.000/6 - -0.500/6 |  | -
+        "#]],
+        );
     }
 }

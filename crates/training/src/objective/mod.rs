@@ -4,8 +4,9 @@
 //! its whole effect is one number per token, the coefficient `∂loss/∂log π`. It is worked out in
 //! three steps, each a plain function on slices:
 //!
-//! 1. rewards of a group → advantages of its traces ([`Weigh::advantages`]), which a few objectives then
-//!    normalise over the whole batch ([`Weigh::normalise_batch`]);
+//! 1. rewards of a group → advantages of its traces ([`Weigh::advantages`], or [`Weigh::advantages_of`] where
+//!    completions are compared), which a few objectives then normalise over the whole batch
+//!    ([`Weigh::normalise_batch`]);
 //! 2. advantage, `current` and `behavior` of a trace → coefficients ([`Weigh::coefficients`]); a few
 //!    objectives look at more of the trace ([`Weigh::coefficients_of`]);
 //! 3. division by a count of the whole batch ([`aggregate`]), which happens nowhere else.
@@ -40,6 +41,7 @@ pub(crate) mod gradient_check;
 mod tests;
 
 use serde::{Deserialize, Serialize};
+use toehold_rollout::TokenId;
 
 pub use given::Given;
 pub use modifier::{Ending, Modifiers};
@@ -55,6 +57,13 @@ pub trait Weigh {
     /// `current`. `current` is at temperature 1, `behavior` at the sampling temperature; slices of
     /// different lengths are read up to the shorter one.
     fn coefficients(&self, advantage: f64, current: &[f32], behavior: &[f32]) -> Vec<f64>;
+
+    /// As [`advantages`](Self::advantages), for an objective that compares the group's completions with each
+    /// other; one for each reward, in their order.
+    fn advantages_of(&self, rewards: &[f64], completions: &[&[TokenId]]) -> Vec<f64> {
+        let _ = completions;
+        self.advantages(rewards)
+    }
 
     /// Normalises the advantages of a whole batch, group after group, given the completion lengths in
     /// tokens; called once per batch, before traces of advantage zero are left out. Most objectives
@@ -132,6 +141,10 @@ impl Weigh for Objective {
 
     fn coefficients(&self, advantage: f64, current: &[f32], behavior: &[f32]) -> Vec<f64> {
         self.kind.weigh().coefficients(advantage, current, behavior)
+    }
+
+    fn advantages_of(&self, rewards: &[f64], completions: &[&[TokenId]]) -> Vec<f64> {
+        self.kind.weigh().advantages_of(rewards, completions)
     }
 
     fn normalise_batch(&self, advantages: &mut [f64], lengths: &[usize]) {
@@ -218,6 +231,8 @@ objectives! {
     erpo::Erpo { name: "erpo", paper: "arXiv 2511.04800", recipe: "erpo" },
     /// GRPO with the rarer outcome of a group weighted up.
     weighted_grpo::WeightedGrpo { name: "weighted-grpo", paper: "arXiv 2602.03452", recipe: "weighted-grpo" },
+    /// The shortest success of a group against the failures most like it: CARE, on tokens.
+    care::Care { name: "care", paper: "arXiv 2512.19554", recipe: "care" },
     /// Groups weighted by their success, rare successes the most.
     asymmetric_prompt_weighting::AsymmetricPromptWeighting { name: "asymmetric-prompt-weighting", paper: "arXiv 2602.11128", recipe: "asymmetric-prompt-weighting" },
     /// Rewards corrected for a verifier that errs at known rates.

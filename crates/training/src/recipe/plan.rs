@@ -174,6 +174,9 @@ section! {
         max_tokens: u32 = 16_384,
         /// Requests handed to the sampler at once; the result does not depend on it.
         in_flight: usize = 256,
+        /// The folder of another model, of any family, whose traces prefixes are cut from; the run's own without
+        /// it.
+        policy: Option<PathBuf> = None,
     }
 }
 

@@ -117,8 +117,11 @@ pub fn latest(folder: &Path) -> Result<Option<(PathBuf, Checkpoint)>, Checkpoint
     Ok(Some((path, checkpoint)))
 }
 
-/// The checkpoints in `folder` by rising step; none when there is no such folder.
-fn list(folder: &Path) -> Result<Vec<(u64, PathBuf)>, CheckpointError> {
+/// The checkpoints in `folder` with their steps, by rising step; none when there is no such folder.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn list(folder: &Path) -> Result<Vec<(u64, PathBuf)>, CheckpointError> {
     let step = |name: &str| name.strip_prefix("step-").and_then(|step| step.parse().ok());
     let mut found: Vec<(u64, PathBuf)> =
         entries(folder)?.into_iter().filter_map(|(name, path)| Some((step(&name)?, path))).collect();

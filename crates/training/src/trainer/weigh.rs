@@ -56,7 +56,7 @@ pub(super) fn weigh<'a>(
 ) -> Vec<Weighed<'a>> {
     let given = |at: usize| given.get(at).unwrap_or(&NOTHING);
     let learnt = || groups.iter().enumerate().filter(|(_, group)| group.fate == Fate::Learnt);
-    let views: Vec<GroupView> = learnt().map(|(at, group)| view(group, given(at))).collect();
+    let views: Vec<GroupView<'_>> = learnt().map(|(at, group)| view(group, given(at))).collect();
     let weights = batch::weights(objective, &views, aggregation, max_tokens);
     let mut all: Vec<Weighed<'a>> = Vec::new();
     for ((at, group), weights) in learnt().zip(weights) {
@@ -77,11 +77,12 @@ pub(super) fn weigh<'a>(
     all
 }
 
-fn view(group: &Group, given: &GivenTraces) -> GroupView {
+fn view<'a>(group: &'a Group, given: &GivenTraces) -> GroupView<'a> {
     let length = |trace: &Trace| trace.completion.tokens.len();
     let ending = |trace: &Trace| Ending { tokens: length(trace), stop: trace.completion.stop };
     GroupView {
         rewards: group.rewards(),
+        completions: group.rollouts.iter().map(|rollout| rollout.trace.completion.tokens.as_slice()).collect(),
         endings: group.rollouts.iter().map(|rollout| ending(&rollout.trace)).collect(),
         stored: given.stored.iter().map(length).collect(),
         prefix: given.prefix.as_ref().map(|(trace, advantage)| (*advantage, length(trace))),

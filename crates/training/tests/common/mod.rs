@@ -41,6 +41,7 @@ impl HiddenStrings {
             answer: format!("{:?}", self.secrets[at]),
             verifier: Verifier::Exact,
             solution: None,
+            cue: None,
         };
         (0..self.secrets.len()).map(problem).collect()
     }
@@ -60,7 +61,7 @@ impl HiddenStrings {
         };
         let sources: Vec<Source> = self.secrets.iter().enumerate().map(source).collect();
         let solutions = sources.iter().map(|source| Source { row: None, ..source.clone() }).collect();
-        Material { plain: self.plain(), sources, solutions }
+        Material { plain: self.plain(), sources, solutions, cues: Vec::new() }
     }
 
     /// The policy that knows nothing: bits and one prompt token per problem are its vocabulary.

@@ -7,7 +7,7 @@ use expect_test::{Expect, expect};
 use rusqlite::Connection;
 use toehold_verifier::Outcome;
 
-use super::{dump, furnished, limit_pages, plain, record, shown, some_traces};
+use super::{dump, furnished, limit_pages, plain, problem, record, shown, some_traces};
 use crate::store::*;
 
 #[test]
@@ -160,7 +160,10 @@ fn a_store_of_version_1_opens() {
     let path = folder.path().join("traces.db");
     run_sql(&path, schema::STEPS[0]);
     run_sql(&path, "PRAGMA application_id = 0x746f6568; PRAGMA user_version = 1");
+    run_sql(&path, "INSERT INTO problems (id, problem, answer, verifier) VALUES ('v', '1 + 1?', '2', 'number')");
     let store = furnished(&path);
+    // What it had is what it would be had it been written today.
+    assert_eq!(store.problems().unwrap().iter().find(|one| one.id.as_str() == "v"), Some(&problem("v")));
     drop(store);
     let header = Connection::open(&path).unwrap();
     let read = |pragma: &str| header.query_row(pragma, [], |row| row.get::<_, i64>(0)).unwrap();
@@ -244,7 +247,8 @@ fn first_version(path: &Path) {
     store.append(&some_traces()).unwrap();
     drop(store);
     let tables = ["problems", "starts", "policies", "sampling", "traces"];
-    let copies = tables.map(|table| format!("INSERT INTO {table} SELECT * FROM new.{table};")).concat();
+    let columns = |table| if table == "problems" { "row, id, problem, answer, verifier, solution" } else { "*" };
+    let copies = tables.map(|table| format!("INSERT INTO {table} SELECT {} FROM new.{table};", columns(table))).concat();
     run_sql(path, &format!("ATTACH '{}' AS new; {copies}", path.with_extension("new").display()));
 }
 

@@ -14,7 +14,12 @@ fn problems_starts_and_policies_come_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("traces.db");
     let mut store = furnished(&path);
-    let solved = Problem { solution: Some("1 + 1 = 2".into()), verifier: Verifier::Chain, ..problem("s") };
+    let solved = Problem {
+        solution: Some("1 + 1 = 2".into()),
+        cue: Some("add".into()),
+        verifier: Verifier::Chain,
+        ..problem("s")
+    };
     store.put_problems(std::slice::from_ref(&solved)).unwrap();
     assert_eq!(store.problems().unwrap(), [problem("p"), problem("q"), solved]);
     let parent = Some(PolicyVersion { weights: "aa".into() });
@@ -134,4 +139,21 @@ fn counts_and_campaigns() {
         CampaignCount { policy: PolicyVersion { weights: "aa" }, seed: 9, stage: Evaluate, starts: 1, success: SuccessCount { successes: 1, attempts: 1 }, tokens_sampled: 2, prefilled_each: 2, prefilled_once: 2, discarded_attempts: 0, discarded_tokens: 0 }
         CampaignCount { policy: PolicyVersion { weights: "bb" }, seed: 3, stage: Collect, starts: 1, success: SuccessCount { successes: 0, attempts: 1 }, tokens_sampled: 2, prefilled_each: 2, prefilled_once: 2, discarded_attempts: 0, discarded_tokens: 0 }
     "#]].assert_eq(&text);
+}
+
+/// What was encoded once stays, and what did not come back is kept as such.
+#[test]
+fn traces_in_another_tokenizers_ids() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = furnished(&folder.path().join("traces.db"));
+    store.append(&some_traces()).unwrap();
+    let first: Encoded = [(1, Some(vec![7, 8])), (2, None), (3, Some(vec![]))].into();
+    assert_eq!(store.put_encoded("70ce", &first).unwrap(), 3);
+    assert_eq!(store.put_encoded("70ce", &[(1, None), (4, None)].into()).unwrap(), 1);
+    expect!["{1: Some([7, 8]), 2: None, 3: Some([]), 4: None}"]
+        .assert_eq(&format!("{:?}", store.encoded("70ce").unwrap()));
+    assert!(store.encoded("another").unwrap().is_empty());
+    // No trace has this row, and nothing of such a call is kept.
+    store.put_encoded("70ce", &[(5, None), (99, None)].into()).unwrap_err();
+    assert_eq!(store.encoded("70ce").unwrap().len(), 4);
 }

@@ -13,7 +13,7 @@ use toehold_policy::Policy;
 use toehold_rollout::Problem;
 use toehold_training::evaluation::confidence::WINDOW;
 
-use super::{drift, last_checkpoint, perturbed, restored, robustness, underthinking, vote};
+use super::{drift, keywords, last_checkpoint, likelihood, perturbed, restored, robustness, underthinking, vote};
 use crate::interrupt::{self, Interrupted};
 use crate::prepare::Prepared;
 use crate::run_folder::write_whole;
@@ -31,6 +31,17 @@ pub struct MeasureArgs {
     /// Words that begin another thought, in `underthinking`; separated by commas
     #[arg(long, value_delimiter = ',', value_name = "WORDS", default_values = ["wait", "alternatively", "but", "try"])]
     pub switch: Vec<String>,
+    /// Strategies to count, in `keywords`: words or phrases, separated by commas, with `|` between those of one
+    /// strategy; those of the problems' family, or common words of reasoning, unless given
+    #[arg(long, value_delimiter = ',', value_name = "PHRASES")]
+    pub keyword: Vec<String>,
+    /// Characters of a plain completion that are read, in `keywords`; all unless given
+    #[arg(long, value_name = "CHARACTERS", value_parser = at_least_one)]
+    pub beginning: Option<usize>,
+    /// Traces whose likelihood is followed, in `likelihood`, by their rows in the store and separated by commas;
+    /// one of each outcome per problem unless given
+    #[arg(long, value_delimiter = ',', value_name = "ROWS")]
+    pub trace: Vec<i64>,
 }
 
 /// A measurement on request.
@@ -46,6 +57,10 @@ pub enum Measure {
     Perturbed,
     /// How much of a wrong trace comes after a thought that would have led to the answer
     Underthinking,
+    /// Which strategies the rollouts of training speak of, by step
+    Keywords,
+    /// How likely stored traces are under each checkpoint
+    Likelihood,
 }
 
 /// What every measurement works with.
@@ -115,6 +130,21 @@ pub(super) fn execute(prepared: &Prepared, args: &MeasureArgs, output: &Output) 
                 })?;
                 told(output, "underthinking", &found, underthinking::table(&found))
             }
+            Measure::Keywords => {
+                let words = keywords::strategies(prepared, &args.keyword)?;
+                let written: Vec<String> = words.iter().map(|strategy| strategy.keywords.join("|")).collect();
+                let options = json!({ "keyword": written, "beginning": args.beginning });
+                let found = kept(prepared, "keywords", options, output, |place| {
+                    keywords::measure(place, &words, args.beginning)
+                })?;
+                told(output, "keywords", &found, keywords::table(&found))
+            }
+            Measure::Likelihood => {
+                let found = kept(prepared, "likelihood", json!({ "trace": args.trace }), output, |place| {
+                    likelihood::measure(place, &args.trace)
+                })?;
+                told(output, "likelihood", &found, likelihood::table(&found))
+            }
         }?;
         output.data(text)?;
     }
@@ -171,9 +201,16 @@ fn kept<T: Serialize + DeserializeOwned>(
 fn resume_command(prepared: &Prepared, name: &str, options: &Value) -> String {
     let mut command = format!("{} --measure {name}", prepared.resume_command("evaluate"));
     for (option, value) in options.as_object().into_iter().flatten() {
-        let words = |values: &Vec<Value>| values.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",");
+        let word = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let words = |values: &Vec<Value>| values.iter().map(word).collect::<Vec<_>>().join(",");
         let value = value.as_array().map_or_else(|| value.to_string(), words);
-        command.push_str(&format!(" --{option} {value}"));
+        // Left out, or left empty, means what it meant.
+        if value.is_empty() || value == "null" {
+            continue;
+        }
+        let is_plain = |letter: char| letter.is_alphanumeric() || "-_.,".contains(letter);
+        let quoted = if value.chars().all(is_plain) { value } else { format!("'{}'", value.replace('\'', "'\\''")) };
+        command.push_str(&format!(" --{option} {quoted}"));
     }
     command
 }

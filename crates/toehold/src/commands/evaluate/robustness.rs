@@ -86,6 +86,12 @@ pub(super) fn measure(place: &mut Workplace<'_>) -> Result<Robustness> {
 
 /// The wrong and the right traces to begin from; a kind without traces is left out.
 pub(super) fn stored_traces(prepared: &Prepared) -> Result<Vec<(&'static str, Vec<Stored>)>> {
+    if prepared.collector.is_some() {
+        bail!(
+            "the collection is of another model, and nothing is known of the policy's own traces\n\
+             hint: measure a run whose [collect] has no policy"
+        );
+    }
     let store = prepared.folder.store()?;
     let wanted: HashSet<String> =
         material::starts_in_band(prepared, &store)?.iter().map(|start| start.problem.as_str().to_owned()).collect();

@@ -22,7 +22,7 @@ pub(in super::super) fn chance(start: &Start, rise: f64) -> f64 {
 pub(in super::super) fn material(problems: u32) -> Material {
     let solution = |source: Source| Source { row: None, limit: if source.prompt[0] == 7 { 0 } else { 100 }, ..source };
     let solutions = sources(problems, 110, 100).into_iter().filter(|source| source.prompt[0] != 6).map(solution);
-    Material { plain: plain_starts(problems), sources: Vec::new(), solutions: solutions.collect() }
+    Material { plain: plain_starts(problems), sources: Vec::new(), solutions: solutions.collect(), cues: Vec::new() }
 }
 
 /// Steps `from .. to` of so many groups, in which success rises by `rise` a step.
