@@ -11,21 +11,25 @@
 
 pub mod collect;
 pub mod learner;
+pub mod preset;
 pub mod problem;
 pub mod sampler;
 pub mod start;
 pub mod store;
 pub mod success;
 pub mod synthetic;
+pub mod template;
 pub mod tokenizer;
 pub mod trace;
 
 pub use learner::{GradientMoments, LearnError, Learner, ScoreError, Scorer, StepStats, TokenScores};
+pub use preset::Preset;
 pub use problem::{Problem, ProblemId, ProblemSet};
 pub use sampler::{SampleError, SampleRequest, Sampler, SamplingParams};
 pub use start::{Origin, Start, StartId};
 pub use store::Store;
 pub use success::{Band, SuccessCount};
+pub use template::{ChatSettings, ChatTemplate, Date, Prompt, Prompts};
 pub use tokenizer::{PromptTemplate, TokenizerFile};
 pub use trace::{Completion, PolicyVersion, StopReason, Trace, TraceKey};
 

@@ -60,9 +60,33 @@ impl TokenizerFile {
         self.text(tokens, true)
     }
 
+    /// The text of tokens, end tokens left out and other special ones written out: the end of a thought is a
+    /// special token for some models, and where it stands has to be found.
+    pub fn decode_open(&self, tokens: &[TokenId]) -> String {
+        let open: Vec<TokenId> = tokens.iter().copied().filter(|token| !self.end_tokens.contains(token)).collect();
+        self.text(&open, false)
+    }
+
     /// The text of tokens, special ones (an end of text) written out.
     pub fn decode_raw(&self, tokens: &[TokenId]) -> String {
         self.text(tokens, false)
+    }
+
+    /// The first special token that is written out in `text`, and its id; none where there is none.
+    ///
+    /// # Errors
+    /// As [`TokenizerFile::encode`].
+    pub fn special_token_in(&self, text: &str) -> Result<Option<(String, TokenId)>, TokenizerError> {
+        let added = self.tokenizer.get_added_tokens_decoder();
+        let special = |token: &TokenId| {
+            added.get(token).filter(|token| token.special && text.contains(&token.content)).map(|t| t.content.clone())
+        };
+        Ok(self.encode(text)?.into_iter().find_map(|token| special(&token).map(|text| (text, token))))
+    }
+
+    /// The text of one token, a special one too; none for an id outside the vocabulary.
+    pub fn token_text(&self, token: TokenId) -> Option<String> {
+        self.tokenizer.id_to_token(token)
     }
 
     /// The tokens that end a text; empty where the folder names none.

@@ -21,6 +21,7 @@ use toehold_training::curriculum::Traces;
 use toehold_verifier::Outcome;
 
 use crate::commands::sample;
+use crate::hub;
 use crate::prepare::{self, Prepared};
 use crate::terminal::{self, Output};
 
@@ -39,16 +40,19 @@ impl Collector {
     ///
     /// # Errors
     /// A recipe that needs the run's own traces, and a model that cannot be used.
-    pub fn open(plan: &Plan, problems: &[Problem]) -> Result<Option<Collector>> {
+    pub fn open(plan: &Plan, problems: &[Problem], output: &Output) -> Result<Option<Collector>> {
         let Some(model) = &plan.collect.policy else { return Ok(None) };
         refuse(plan)?;
+        let model = &hub::folder(model, output)?;
         if !model.is_dir() {
             bail!("[collect] policy: the model folder {} is not there", model.display());
         }
         let tokenizer = TokenizerFile::open(model)?;
         let policy = Policy::open(model, prepare::policy_options(plan))?;
         tokenizer.check_vocabulary(policy.config().vocab_size)?;
-        let starts = prepare::plain_starts(plan, &tokenizer, problems)?;
+        let prompts = prepare::prompts(plan, model)?;
+        prompts.check(&tokenizer)?;
+        let starts = prepare::plain_starts(&prompts, &tokenizer, problems)?;
         let prompt = starts.iter().map(|start| start.prompt.len()).max().unwrap_or(0);
         let (limit, positions) = (plan.collect.max_tokens, policy.config().max_position_embeddings);
         if prompt + limit as usize > positions {

@@ -69,6 +69,8 @@ pub enum Command {
     Score(commands::score::ScoreArgs),
     /// Complete a prompt, or JSON lines of prompts, after a prefix where one is given
     Generate(commands::generate::GenerateArgs),
+    /// Show exactly the text and the ids that a problem becomes, the prefix marked
+    ChatTemplate(commands::chat_template::ChatTemplateArgs),
     /// Measure this machine: sampling, learning and GRPO steps, with and without shared prefixes
     Bench(commands::bench::BenchArgs),
     /// PrefixRL's separation made to run: completions by horizon, exponential against polynomial
@@ -113,6 +115,7 @@ pub fn run(line: CommandLine) -> ExitCode {
         Command::Verify(args) => commands::verify::run(&args, &output),
         Command::Score(args) => commands::score::run(&args, &output),
         Command::Generate(args) => commands::generate::run(&args, &output),
+        Command::ChatTemplate(args) => commands::chat_template::run(&args, &output),
         Command::Bench(args) => commands::bench::run(&args, &output),
         Command::Theory(args) => commands::theory::run(&args, &output),
     });

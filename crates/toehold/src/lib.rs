@@ -15,9 +15,11 @@ pub use toehold_training as training;
 pub use toehold_verifier as verifier;
 
 pub mod base;
+pub mod chat_args;
 pub mod collector;
 pub mod command_line;
 pub mod commands;
+pub mod hub;
 pub mod interrupt;
 pub mod material;
 pub mod prepare;

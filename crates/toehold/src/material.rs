@@ -51,7 +51,7 @@ fn sources(prepared: &Prepared, store: &Store, starts: &[Start], outcome: Option
     let verifiers: HashMap<&str, Verifier> = problems.iter().map(|one| (one.id.as_str(), one.verifier)).collect();
     let source = |stored: StoredTrace| {
         let verifier = *verifiers.get(stored.problem.as_str())?;
-        Some(Source::of_stored(&stored, verifier, &|tokens| prepared.tokenizer.decode(tokens)))
+        Some(Source::of_stored(&stored, verifier, &|tokens| prepared.tokenizer.decode_open(tokens)))
     };
     let traces = traces_of(starts, sample::collected_traces(prepared, store, outcome)?);
     let traces = collector::in_own_tokens(prepared, store, traces, starts)?;
@@ -71,7 +71,7 @@ fn solutions(prepared: &Prepared, starts: &[Start]) -> Result<Vec<Source>> {
         }
         let tokens = prepared.tokenizer.encode(text);
         let tokens = tokens.with_context(|| format!("the solution of problem {}", problem.id));
-        let decode = |tokens: &[TokenId]| prepared.tokenizer.decode(tokens);
+        let decode = |tokens: &[TokenId]| prepared.tokenizer.decode_open(tokens);
         Some(tokens.map(|tokens| Source::of_solution(start, tokens, problem.verifier, &decode)))
     };
     starts.iter().filter_map(source).collect()
@@ -80,7 +80,7 @@ fn solutions(prepared: &Prepared, starts: &[Start]) -> Result<Vec<Source>> {
 /// The problems of `starts` with their cue after the statement: the problem's own, or the one that its
 /// synthetic family makes.
 fn cues(prepared: &Prepared, starts: &[Start]) -> Result<Vec<Start>> {
-    let Prepared { plan, tokenizer, problems, base, .. } = prepared;
+    let Prepared { plan, tokenizer, prompts, problems, base, .. } = prepared;
     let problems: HashMap<&str, &Problem> =
         problems.problems.iter().map(|problem| (problem.id.as_str(), problem)).collect();
     let family = match plan.problems.source() {
@@ -95,7 +95,7 @@ fn cues(prepared: &Prepared, starts: &[Start]) -> Result<Vec<Start>> {
         let Some(cue) = problem.cue.clone().map_or_else(made, |cue| Ok(Some(cue)))? else { continue };
         let statement = format!("{}\n{cue}", problem.problem);
         let shown = Problem { problem: statement, ..Problem::clone(problem) };
-        let Some(shown) = plain_starts(plan, tokenizer, &[shown])?.pop() else { continue };
+        let Some(shown) = plain_starts(prompts, tokenizer, &[shown])?.pop() else { continue };
         if shown.prompt.len() + limit > positions {
             bail!(
                 "problem {} has {} tokens with its cue and [train] max_tokens is {limit}, \

@@ -10,14 +10,20 @@ use anyhow::{Context, Result, anyhow, bail};
 use toehold_policy::{Dtype, Implementation, Policy, PolicyOptions};
 use toehold_rollout::collect::TextJudge;
 use toehold_rollout::store::PolicyRecord;
-use toehold_rollout::{Problem, ProblemSet, PromptTemplate, Sampler, SamplingParams, Start, Store, TokenizerFile};
+use toehold_rollout::template::ChatTemplateError;
+use toehold_rollout::{
+    ChatSettings, ChatTemplate, Preset, Problem, ProblemSet, PromptTemplate, Prompts, Sampler, SamplingParams, Start,
+    Store, TokenizerFile,
+};
 use toehold_training::recipe::{self, Source, Verification};
 use toehold_training::{Plan, Recipe};
 use toehold_verifier::{Grader, NotReady, Verifier};
 
 use crate::collector::Collector;
 use crate::command_line::RecipeArgs;
+use crate::hub;
 use crate::run_folder::{Identity, RunFolder};
+use crate::terminal::Output;
 
 /// A run that is ready to work.
 pub struct Prepared {
@@ -35,6 +41,8 @@ pub struct Prepared {
     pub held_out_starts: Vec<Start>,
     /// The model folder's tokenizer.
     pub tokenizer: TokenizerFile,
+    /// What makes a prompt of a problem.
+    pub prompts: Prompts,
     /// The base policy's weights.
     pub base: Policy,
     /// Who gives verdicts, with what `[verifier]` names.
@@ -95,10 +103,10 @@ impl Prepared {
     ///
     /// # Errors
     /// The first input that cannot be used.
-    pub fn open(plan: Plan) -> Result<Prepared> {
-        let (problems, held_out) = problems(&plan)?;
+    pub fn open(plan: Plan, output: &Output) -> Result<Prepared> {
+        let (problems, held_out) = problems(&plan, output)?;
         let grader = grader(plan.verifier.as_ref(), problems.problems.iter().chain(&held_out))?;
-        let model = &plan.policy.model;
+        let model = &hub::folder(&plan.policy.model, output)?;
         if !model.is_dir() {
             bail!(
                 "the model folder {} is not there\n\
@@ -108,26 +116,42 @@ impl Prepared {
             );
         }
         let tokenizer = TokenizerFile::open(model)?;
-        let base = open_policy(&plan)?;
+        let prompts = prompts(&plan, model)?;
+        prompts.check(&tokenizer)?;
+        let base = open_policy(&plan, model)?;
         tokenizer.check_vocabulary(base.config().vocab_size)?;
 
-        let starts = plain_starts(&plan, &tokenizer, &problems.problems)?;
-        let held_out_starts = plain_starts(&plan, &tokenizer, &held_out)?;
-        let collector = Collector::open(&plan, &problems.problems)?;
+        let starts = plain_starts(&prompts, &tokenizer, &problems.problems)?;
+        let held_out_starts = plain_starts(&prompts, &tokenizer, &held_out)?;
+        let collector = Collector::open(&plan, &problems.problems, output)?;
         check_lengths(&plan, &starts, &held_out_starts, base.config().max_position_embeddings)?;
         let folder = RunFolder::open(&folder_of(&plan))?;
         let text = plan_text(&plan)?;
         let identity = Identity {
             recipe: short_hash(text.as_bytes()),
             model: base.version().weights,
-            tokenizer: tokenizer.hash().to_owned(),
+            tokenizer: match &prompts {
+                Prompts::Text(_) => tokenizer.hash().to_owned(),
+                // The folder's template is as much its own as the tokenizer, and the recipe does not hold it.
+                Prompts::Chat { template, .. } => format!("{}+{}", tokenizer.hash(), template.hash()),
+            },
             problems: problems.hash.clone(),
             held_out: short_hash(serde_json::to_string(&held_out)?.as_bytes()),
         };
         folder.claim(&identity, &text)?;
-        let prepared =
-            Prepared { plan, folder, problems, starts, held_out, held_out_starts, tokenizer, base, grader, collector };
-        Ok(prepared)
+        Ok(Prepared {
+            plan,
+            folder,
+            problems,
+            starts,
+            held_out,
+            held_out_starts,
+            tokenizer,
+            prompts,
+            base,
+            grader,
+            collector,
+        })
     }
 
     /// Opens the store and makes sure that problems and base policy are in it.
@@ -223,11 +247,11 @@ pub fn folder_of(plan: &Plan) -> PathBuf {
 ///
 /// # Errors
 /// What is wrong with the model folder.
-fn open_policy(plan: &Plan) -> Result<Policy> {
+fn open_policy(plan: &Plan, model: &Path) -> Result<Policy> {
     if plan.policy.learner == recipe::LearnerKind::Graph {
         toehold_policy::check_graph_device()?;
     }
-    Ok(Policy::open(&plan.policy.model, policy_options(plan))?)
+    Ok(Policy::open(model, policy_options(plan))?)
 }
 
 /// How the plan's policy computes.
@@ -257,13 +281,13 @@ pub fn uses_collection(plan: &Plan) -> bool {
         || plan.problems.band.is_some()
 }
 
-/// The problems to learn and the held-out ones.
+/// The problems to learn and the held-out ones. Says which rows of a preset's file are left out.
 ///
 /// # Errors
 /// A file that cannot be read, or settings of a family that make no sense.
-pub fn problems(plan: &Plan) -> Result<(ProblemSet, Vec<Problem>)> {
+pub fn problems(plan: &Plan, output: &Output) -> Result<(ProblemSet, Vec<Problem>)> {
     match plan.problems.source() {
-        Some(Source::File(path)) => from_files(path, plan.problems.held_out_file.as_deref()),
+        Some(Source::File(path)) => from_files(path, plan, output),
         Some(Source::Synthetic(family)) => {
             let total = plan.problems.count + plan.problems.held_out;
             let mut made = family.problems(plan.problems.seed, total).context("[problems] synthetic")?;
@@ -274,12 +298,19 @@ pub fn problems(plan: &Plan) -> Result<(ProblemSet, Vec<Problem>)> {
     }
 }
 
-fn from_files(path: &Path, held_out: Option<&Path>) -> Result<(ProblemSet, Vec<Problem>)> {
-    let problems = ProblemSet::read_jsonl(path)?;
-    let Some(held_out_path) = held_out else { return Ok((problems, Vec::new())) };
-    let held_out = ProblemSet::read_jsonl(held_out_path)?.problems;
-    let known: std::collections::HashSet<&str> = problems.problems.iter().map(|problem| problem.id.as_str()).collect();
-    if let Some(shared) = held_out.iter().find(|problem| known.contains(problem.id.as_str())) {
+fn from_files(path: &Path, plan: &Plan, output: &Output) -> Result<(ProblemSet, Vec<Problem>)> {
+    let recipe::Problems { preset, held_out_preset, held_out_file, .. } = &plan.problems;
+    let problems = read_problems(path, *preset, output)?;
+    let Some(held_out_path) = held_out_file else { return Ok((problems, Vec::new())) };
+    let held_out = read_problems(held_out_path, held_out_preset.or(*preset), output)?.problems;
+    let known: BTreeSet<&str> = problems.problems.iter().map(|problem| problem.id.as_str()).collect();
+    // Two sets of others may have the same problem under two ids.
+    let is_preset = preset.is_some() || held_out_preset.is_some();
+    let stated: BTreeSet<&str> = problems.problems.iter().map(|problem| problem.problem.as_str()).collect();
+    let is_shared = |problem: &&Problem| {
+        known.contains(problem.id.as_str()) || (is_preset && stated.contains(problem.problem.as_str()))
+    };
+    if let Some(shared) = held_out.iter().find(is_shared) {
         bail!(
             "problem `{}` is in {} and in {}\nhint: held-out problems must not be trained on",
             shared.id,
@@ -290,25 +321,62 @@ fn from_files(path: &Path, held_out: Option<&Path>) -> Result<(ProblemSet, Vec<P
     Ok((problems, held_out))
 }
 
+fn read_problems(path: &Path, preset: Option<Preset>, output: &Output) -> Result<ProblemSet> {
+    let Some(preset) = preset else { return Ok(ProblemSet::read_jsonl(path)?) };
+    let read = preset.read(path)?;
+    if let Some(remark) = read.remark() {
+        output.warn(format!("{}: {remark}", path.display()));
+    }
+    Ok(read.set)
+}
+
 /// The first 16 hexadecimal digits of a hash.
 pub fn short_hash(bytes: &[u8]) -> String {
     blake3::hash(bytes).to_hex()[..16].to_owned()
 }
 
-/// The plain starts of `problems`, in their order; a problem without tokens is refused.
+/// What makes prompts as the plan's `[template]` says, for the model in the folder `model`.
 ///
 /// # Errors
-/// A template that cannot be read, and a problem that has no tokens or cannot be encoded.
-pub fn plain_starts(plan: &Plan, tokenizer: &TokenizerFile, problems: &[Problem]) -> Result<Vec<Start>> {
-    let template = PromptTemplate::new(&plan.policy.template)?;
+/// A template that is not there or cannot be read.
+pub fn prompts(plan: &Plan, model: &Path) -> Result<Prompts> {
+    let recipe::Template { kind, system, instruction, enable_thinking, name, file, date, variables } = &plan.template;
+    if *kind == recipe::TemplateKind::Text {
+        return Ok(Prompts::Text(PromptTemplate::new(&plan.policy.template)?));
+    }
+    let variables = variables.iter().flatten().map(|(name, value)| Ok((name.clone(), serde_json::to_value(value)?)));
+    let settings = ChatSettings {
+        system: system.clone(),
+        instruction: instruction.clone(),
+        enable_thinking: *enable_thinking,
+        date: *date,
+        variables: variables.collect::<Result<_>>()?,
+    };
+    let template = chat_template(model, name.as_deref(), file.as_deref())?;
+    Ok(Prompts::Chat { template: Box::new(template), settings })
+}
+
+/// The template in `file`, or else the folder's.
+///
+/// # Errors
+/// It is not there, or cannot be read.
+pub fn chat_template(model: &Path, name: Option<&str>, file: Option<&Path>) -> Result<ChatTemplate> {
+    if let Some(file) = file {
+        return Ok(ChatTemplate::from_file(file, model)?);
+    }
+    let absent = || ChatTemplateError::Absent { folder: model.to_owned() };
+    Ok(ChatTemplate::open(model, name)?.ok_or_else(absent)?)
+}
+
+/// The plain starts of `problems`, in their order.
+///
+/// # Errors
+/// A problem that the template refuses, that has no tokens or cannot be encoded.
+pub fn plain_starts(prompts: &Prompts, tokenizer: &TokenizerFile, problems: &[Problem]) -> Result<Vec<Start>> {
     let start = |problem: &Problem| {
-        let prompt = tokenizer
-            .encode(&template.render(&problem.problem))
-            .with_context(|| format!("problem `{}`", problem.id))?;
-        if prompt.is_empty() {
-            bail!("problem `{}` has no tokens after the template {:?}", problem.id, plan.policy.template);
-        }
-        Ok(Start::plain(problem.id.clone(), prompt))
+        let prompt =
+            prompts.prompt(&problem.problem, tokenizer).with_context(|| format!("problem `{}`", problem.id))?;
+        Ok(Start::plain(problem.id.clone(), prompt.tokens))
     };
     problems.iter().map(start).collect()
 }

@@ -2,8 +2,9 @@
 //!
 //! This is what `toehold score` and `toehold generate` read; [`Lines`] alone, without a model, is how `toehold
 //! verify` reads. A text is encoded by the tokenizer.json of the
-//! model's folder as it is: no chat template, no beginning token, and each text by itself, so that a
-//! prefix's tokens never depend on the prompt's. Ids are taken as they are, and `prompt_ids` comes before
+//! model's folder as it is: no beginning token, and each text by itself, so that a prefix's tokens never
+//! depend on the prompt's; only with `--chat` is the text of a prompt what a user says, in the model's chat
+//! template. Ids are taken as they are, and `prompt_ids` comes before
 //! `prompt`: what was sampled is never encoded again. Every message names the file and the line.
 //!
 //! Lines come from strangers: a line has at most 16 MiB, and nothing of it reaches the model unchecked.
@@ -17,14 +18,17 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
 use serde_json::{Map, Value};
 use toehold_policy::{Policy, PolicyOptions};
-use toehold_rollout::{TokenId, TokenizerFile};
+use toehold_rollout::{Prompts, TokenId, TokenizerFile};
 
+use crate::chat_args::ChatArgs;
 use crate::commands::bench::DtypeArg;
+use crate::hub;
+use crate::terminal::Output;
 
 /// Which model, and how it computes.
 #[derive(Clone, Debug, Args)]
 pub struct ModelArgs {
-    /// A Hugging Face folder: config.json, safetensors, tokenizer.json
+    /// A Hugging Face folder (config.json, safetensors, tokenizer.json), or a name on the hub
     #[arg(value_name = "MODEL")]
     pub model: PathBuf,
     /// The numbers of matrix products; everything else, sums included, is f32
@@ -36,6 +40,12 @@ pub struct ModelArgs {
     /// Lines that are computed together; 1 answers each before the next is read
     #[arg(long, value_name = "LINES", default_value = "256", display_order = 50)]
     pub batch: NonZeroUsize,
+    /// The text of a prompt is what a user says, in the model's chat template
+    #[arg(long, display_order = 40)]
+    pub chat: bool,
+    /// What the template is told
+    #[command(flatten)]
+    pub template: ChatArgs,
 }
 
 /// A policy, and the tokenizer of its folder once a text needs one.
@@ -45,6 +55,8 @@ pub struct Model {
     pub policy: Policy,
     folder: PathBuf,
     tokenizer: Option<TokenizerFile>,
+    /// What makes prompts of texts; none where they are prompts already.
+    prompts: Option<Prompts>,
 }
 
 impl Model {
@@ -52,13 +64,18 @@ impl Model {
     ///
     /// # Errors
     /// What is wrong with the folder.
-    pub fn open(args: &ModelArgs) -> Result<Model> {
+    pub fn open(args: &ModelArgs, output: &Output) -> Result<Model> {
+        let folder = hub::folder(&args.model, output)?;
         let options = PolicyOptions {
             dtype: args.dtype.into(),
             threads: args.threads.map(NonZeroUsize::get),
             ..PolicyOptions::default()
         };
-        Ok(Model { policy: Policy::open(&args.model, options)?, folder: args.model.clone(), tokenizer: None })
+        let prompts = match args.chat {
+            true => Some(args.template.prompts(&folder, &TokenizerFile::open(&folder)?)?),
+            false => args.template.refuse_any("--chat").map(|()| None)?,
+        };
+        Ok(Model { policy: Policy::open(&folder, options)?, folder, tokenizer: None, prompts })
     }
 
     /// The tokenizer of the folder.
@@ -92,7 +109,12 @@ impl Model {
         match (line.field(&ids), line.field(name)) {
             (Some(value), _) => self.ids(line, &ids, value).map(Some),
             (None, Some(Value::String(text))) => {
-                let tokens = self.tokenizer()?.encode(text).with_context(|| format!("{}: `{name}`", line.place))?;
+                let prompts = if name == "prompt" { self.prompts.clone() } else { None };
+                let tokenizer = self.tokenizer()?;
+                let tokens = match prompts {
+                    Some(prompts) => prompts.prompt(text, tokenizer).map(|prompt| prompt.tokens)?,
+                    None => tokenizer.encode(text).with_context(|| format!("{}: `{name}`", line.place))?,
+                };
                 Ok(Some(tokens))
             }
             (None, Some(value)) => self.ids(line, name, value).map(Some),

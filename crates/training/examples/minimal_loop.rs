@@ -53,7 +53,8 @@ fn learn(curriculum: &CurriculumKind) -> Result<(), Box<dyn Error>> {
     let problem = Problem { id: id.clone(), problem, answer, verifier: Verifier::Exact, solution: None, cue: None };
     let start = Start::plain(id.clone(), vec![PROMPT]);
     let (prompt, tokens) = (vec![PROMPT], SECRET.to_vec());
-    let trace = Source { problem: id, prompt, tokens, row: Some(1), is_correct: true, limit: SECRET.len() };
+    let trace =
+        Source { problem: id, prompt, tokens, row: Some(1), is_correct: true, limit: SECRET.len(), inside: vec![] };
 
     // Where traces are kept, who samples and learns, and how much.
     let mut store = Store::open(folder.join("traces.db"))?;

@@ -66,6 +66,9 @@ fn defaults_are_the_papers() {
         cache_mib = 1024
         micro_batch_tokens = 2048
 
+        [template]
+        kind = "text"
+
         [collect]
         until = "one-success"
         max_attempts = 2500
@@ -174,7 +177,7 @@ fn unknown_names_are_refused_with_the_nearest() {
         &["sampler.url=x"],
         expect![[r#"
             a recipe has no table [sampler]
-            hint: there are run, problems, verifier, policy, collect, curriculum, sft, objective, train, detect, evaluate"#]],
+            hint: there are run, problems, verifier, policy, template, collect, curriculum, sft, objective, train, detect, evaluate"#]],
     );
     check(
         &["curriculum.cutz=3"],
@@ -270,6 +273,32 @@ fn values_without_sense_are_refused() {
     );
     check(&["verifier.compile=[\"cc\"]"], expect![[r#"[verifier] compile is ["cc"], expected `run` beside it"#]]);
     check(&["run.name=../other"], expect!["[run] name is ../other, expected a folder's name"]);
+    check(
+        &["problems.preset=math"],
+        expect!["[problems] preset is written beside `synthetic`, expected `file`, whose columns it names"],
+    );
+    check(
+        &["template.system=Be brief."],
+        expect![[r#"[template] system is written beside kind = "text", expected kind = "chat""#]],
+    );
+    check(
+        &["template.kind=chat", "policy.template=Q: {problem}"],
+        expect![[r#"[policy] template is written beside [template] kind = "chat", expected [template] instruction"#]],
+    );
+    check(
+        &["template.kind=chat", "template.name=a", "template.file=b.jinja"],
+        expect!["[template] name is written beside `file`, expected one of the two"],
+    );
+    check(
+        &["template.kind=chat", "template.date=2025-02-30"],
+        expect![[
+            r#"[template] date: found the string "2025-02-30": the date is `2025-02-30`, expected a day such as 2025-01-31"#
+        ]],
+    );
+    check(
+        &["template.kind=jinja"],
+        expect![[r#"[template] kind: found the string "jinja": unknown variant `jinja`, expected `text` or `chat`"#]],
+    );
     check(&["policy.template=Solve it."], expect!["[policy] template is \"Solve it.\", expected text with {problem}"]);
     check(
         &["problems.file=p.jsonl"],
@@ -319,6 +348,7 @@ fn material() -> Material {
         row: Some(row),
         is_correct,
         limit: 50,
+        inside: Vec::new(),
     };
     // One of the 32 is unlike the others, so that there are successes and failures to cut: the first problem
     // is hard, the other two are saturated.

@@ -129,7 +129,9 @@ impl Store {
     pub fn problems(&self) -> Result<Vec<Problem>, ReadError> {
         // A store of the first version that is only read has no cues.
         let has_cues = "SELECT count(*) FROM pragma_table_info('problems') WHERE name = 'cue'";
-        let cue = if self.connection.query_row(has_cues, [], |row| row.get::<_, i64>(0))? == 0 { "NULL" } else { "cue" };
+        let count = self.connection.query_row(has_cues, [], |row| row.get::<_, i64>(0));
+        let count = count.map_err(|source| ReadError::Database { path: self.path.clone(), source })?;
+        let cue = if count == 0 { "NULL" } else { "cue" };
         let sql = &format!("SELECT row, id, problem, answer, verifier, solution, {cue} FROM problems ORDER BY row");
         self.rows("problems", sql, [], |fields| {
             Ok(Problem {

@@ -25,7 +25,7 @@ pub struct CutArgs {
 /// # Errors
 /// Bad input, nothing to cut, or a full disk.
 pub fn run(args: &CutArgs, output: &Output) -> Result<()> {
-    let prepared = Prepared::open(prepare::plan(&args.recipe)?)?;
+    let prepared = Prepared::open(prepare::plan(&args.recipe)?, output)?;
     execute(&prepared, output)
 }
 

@@ -123,7 +123,7 @@ fn arm(plan: Plan, output: &Output, collect: &dyn Fn(&mut Prepared) -> Result<()
         return Ok(());
     }
     // A folder that was made with another plan is refused here.
-    let mut prepared = Prepared::open(plan)?;
+    let mut prepared = Prepared::open(plan, output)?;
     // Training begins once collecting is over, so its events say that it is.
     if !prepared.folder.events().exists() {
         collect(&mut prepared)?;

@@ -82,7 +82,7 @@ pub struct SetMeasurement {
 /// # Errors
 /// Bad input, nothing trained yet, or Ctrl-C.
 pub fn run(args: &EvaluateArgs, output: &Output) -> Result<()> {
-    let prepared = Prepared::open(prepare::plan(&args.recipe)?)?;
+    let prepared = Prepared::open(prepare::plan(&args.recipe)?, output)?;
     execute(&prepared, output)?;
     measure::execute(&prepared, &args.more, output)
 }
@@ -288,6 +288,7 @@ mod tests {
             row: Some(row),
             is_correct,
             limit: 1,
+            inside: Vec::new(),
         };
         let all = [(1, "p", true), (2, "p", false), (3, "p", true), (4, "q", false), (5, "q", true), (6, "p", true)];
         let rows: Vec<i64> = sweep_sources(all.map(source).into()).iter().filter_map(|source| source.row).collect();

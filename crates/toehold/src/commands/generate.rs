@@ -22,8 +22,9 @@ use crate::token_lines::{Batch, BatchEnd, Line, Lines, Model, ModelArgs};
 /// Completes one prompt, or each line of a file of JSON lines, and prints the completions in order.
 ///
 /// A line is an object with `prompt` and perhaps `prefix`, each a text or an array of token ids
-/// (`prompt_ids` and `prefix_ids` come before them). A text is taken as it is: no chat template is applied
-/// yet, and no beginning token.
+/// (`prompt_ids` and `prefix_ids` come before them). A text is taken as it is, no beginning token added;
+/// with --chat the text of a prompt is what a user says, in the model's chat template, and the prefix the
+/// beginning of the answer.
 ///
 /// As text, the prefix stands between ⟦ and ⟧. With --json each completion is the line it belongs to with
 /// `index`, `prompt_ids`, `prefix_ids`, `completion_ids`, `completion` (text), `logprobs` (in nats, under the
@@ -183,7 +184,7 @@ struct Work<'a> {
 
 impl<'a> Work<'a> {
     fn new(args: &'a GenerateArgs, output: &'a Output) -> Result<Work<'a>> {
-        let mut model = Model::open(&args.model)?;
+        let mut model = Model::open(&args.model, output)?;
         let params = SamplingParams {
             temperature: if args.greedy { 0.0 } else { args.temperature },
             top_k: args.top_k,

@@ -1,6 +1,7 @@
 //! One file per command: its arguments, what it does, what it says.
 
 pub mod bench;
+pub mod chat_template;
 pub mod cut;
 pub mod demo;
 pub mod evaluate;

@@ -48,7 +48,7 @@ pub enum Way {
 /// A recipe that cannot be read, or problems of no synthetic family.
 pub fn run(args: &ProblemsArgs, output: &Output) -> Result<()> {
     let plan = prepare::plan(&args.recipe)?;
-    let (problems, held_out) = prepare::problems(&plan)?;
+    let (problems, held_out) = prepare::problems(&plan, output)?;
     let mut problems = if args.held_out { held_out } else { problems.problems };
     if let Some(way) = args.perturb {
         let perturbed = family(&plan)?.perturbed(&problems, way.perturbation(), args.seed)?;

@@ -35,7 +35,7 @@ pub fn run(args: &RunArgs, output: &Output) -> Result<()> {
         output.event(&plan)?;
         return Ok(());
     }
-    let mut prepared = Prepared::open(plan)?;
+    let mut prepared = Prepared::open(plan, output)?;
     execute(&mut prepared, output).map_err(|error| match error.downcast::<Interrupted>() {
         // A stage names itself; whoever ran all of them goes on with all of them.
         Ok(_) => Interrupted { resume: prepared.resume_command("run") }.into(),

@@ -31,7 +31,7 @@ pub struct SampleArgs {
 /// # Errors
 /// Bad input, a full disk, or Ctrl-C.
 pub fn run(args: &SampleArgs, output: &Output) -> Result<()> {
-    let mut prepared = Prepared::open(prepare::plan(&args.recipe)?)?;
+    let mut prepared = Prepared::open(prepare::plan(&args.recipe)?, output)?;
     execute(&mut prepared, output)
 }
 

@@ -17,8 +17,9 @@ use crate::token_lines::{BatchEnd, Line, Lines, Model, ModelArgs};
 /// A line is an object with `tokens`, an array of ids of which all but the first are scored; or with
 /// `prompt`, perhaps `prefix`, and `completion`, each a text or an array of ids, of which the completion is
 /// scored. `prompt_ids`, `prefix_ids` and `completion_ids` come before these, so that lines of `toehold
-/// traces --json` and `toehold generate --json` can be scored as they are. A text is taken as it is: no chat
-/// template, no beginning or end token.
+/// traces --json` and `toehold generate --json` can be scored as they are. A text is taken as it is, no
+/// beginning or end token added; with --chat the text of a prompt is what a user says, in the model's chat
+/// template.
 ///
 /// Each line comes back in its place with `logprobs` and `entropies`, in nats, by the model's own
 /// distribution (temperature 1), and with the ids of what was text. A line that has `logprobs` already,
@@ -41,7 +42,7 @@ pub struct ScoreArgs {
 /// A model that cannot be opened, a line that cannot be scored, or Ctrl-C.
 pub fn run(args: &ScoreArgs, output: &Output) -> Result<()> {
     let mut lines = Lines::open(args.file.as_deref())?;
-    let mut model = Model::open(&args.model)?;
+    let mut model = Model::open(&args.model, output)?;
     let mut progress = Progress::start(output, "score", None, "lines");
     let mut total = Total::default();
     loop {

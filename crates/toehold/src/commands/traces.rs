@@ -273,6 +273,6 @@ fn open(run: &std::path::Path) -> Result<(Store, Option<TokenizerFile>)> {
     }
     let store = Store::open_read_only(&path)?;
     let model = store.policies()?.into_iter().find(|policy| policy.parent.is_none()).map(|policy| policy.model);
-    let tokenizer = model.and_then(|model| TokenizerFile::open(std::path::Path::new(&model)).ok());
+    let tokenizer = model.and_then(|model| TokenizerFile::open(&crate::hub::local(std::path::Path::new(&model))).ok());
     Ok((store, tokenizer))
 }

@@ -35,7 +35,7 @@ pub struct TrainArgs {
 /// # Errors
 /// Bad input, a full disk, or Ctrl-C.
 pub fn run(args: &TrainArgs, output: &Output) -> Result<()> {
-    let prepared = Prepared::open(prepare::plan(&args.recipe)?)?;
+    let prepared = Prepared::open(prepare::plan(&args.recipe)?, output)?;
     execute(&prepared, output)
 }
 

@@ -7,11 +7,13 @@ mod programs;
 
 mod bad_input;
 mod bench;
+mod chat_template;
 mod collector;
 mod ctrl_c;
 mod floors;
 mod generate;
 mod help;
+mod hub;
 mod kill;
 mod measures;
 mod run;

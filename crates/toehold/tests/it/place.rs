@@ -169,13 +169,18 @@ impl Place {
         self.ran(self.command(arguments).output().unwrap())
     }
 
+    /// The same with arguments that have spaces in them.
+    pub(crate) fn toehold_with(&self, arguments: &[&str]) -> Ran {
+        self.ran(self.command("").args(arguments).output().unwrap())
+    }
+
     /// The same through a shell, where `toehold` is the program.
     pub(crate) fn shell(&self, script: &str) -> Ran {
         let script = script.replace("toehold", env!("CARGO_BIN_EXE_toehold"));
         self.ran(Command::new("sh").args(["-c", &script]).current_dir(self.0.path()).output().unwrap())
     }
 
-    fn ran(&self, output: Output) -> Ran {
+    pub(crate) fn ran(&self, output: Output) -> Ran {
         let place = self.0.path().to_str().unwrap();
         let text = |bytes: &[u8]| without_memory(&String::from_utf8(bytes.to_vec()).unwrap().replace(place, "PLACE"));
         // A process that a signal ended has no status; the shells' number stands for it.

@@ -51,7 +51,8 @@ section! {
 /// use toehold_rollout::{ProblemId, Start};
 /// use toehold_training::curriculum::{Source, in_context::shown_before};
 /// let id = |text: &str| ProblemId::from(text.to_owned());
-/// let other = Source { problem: id("b"), prompt: vec![7], tokens: vec![8, 9], row: Some(3), is_correct: true, limit: 1 };
+/// let (problem, prompt, tokens) = (id("b"), vec![7], vec![8, 9]);
+/// let other = Source { problem, prompt, tokens, row: Some(3), is_correct: true, limit: 1, inside: vec![] };
 /// let start = shown_before(&other, &Start::plain(id("a"), vec![1, 2]));
 /// assert_eq!((start.problem.as_str(), start.prompt.as_slice()), ("a", &[7, 8, 9, 1, 2][..]));
 /// assert!(start.prefix.is_empty() && !start.is_plain());

@@ -133,9 +133,12 @@ pub struct Source {
     /// No prefix may be longer: the tokens before the answer appears ([`cut::answer_limit`]); 0 for a
     /// failure that only ran out of tokens, whose reasoning nothing is known against.
     pub limit: usize,
+    /// Cuts that fall inside a character, in rising order ([`cut::inside_characters`]): no prefix ends there.
+    pub inside: Vec<usize>,
 }
 
-/// Turns tokens into text.
+/// Turns tokens into text; special tokens that mean something within an answer, such as the end of a thought,
+/// are written out.
 pub type Decode<'a> = &'a dyn Fn(&[TokenId]) -> String;
 
 /// What a curriculum is built of beside the plain problems.
@@ -176,6 +179,7 @@ impl Source {
             row: Some(stored.row),
             is_correct,
             limit,
+            inside: cut::inside_characters(&tokens, decode),
             tokens,
         }
     }
@@ -183,8 +187,9 @@ impl Source {
     /// A problem's worked solution in tokens, which the verifier accepts.
     pub fn of_solution(start: &Start, tokens: Vec<TokenId>, verifier: Verifier, decode: Decode<'_>) -> Source {
         let limit = cut::answer_limit(verifier, &tokens, decode);
+        let inside = cut::inside_characters(&tokens, decode);
         let (problem, prompt) = (start.problem.clone(), start.prompt.clone());
-        Source { problem, prompt, tokens, row: None, is_correct: true, limit }
+        Source { problem, prompt, tokens, row: None, is_correct: true, limit, inside }
     }
 
     /// A number drawn for this trace by its problem and tokens, whatever its row; `purpose` names the draw.
@@ -193,15 +198,12 @@ impl Source {
         random::seed_for(seed, &format!("{purpose} {}", self.problem.as_str()), &tokens)
     }
 
-    /// The start that gives the first `length` of its tokens, at most all.
+    /// The start that gives the first `length` of its tokens, at most all; fewer where the last character
+    /// would not be whole.
     pub fn start(&self, length: usize) -> Start {
+        let length = cut::whole(&self.inside, length.min(self.tokens.len()));
         let origin = Origin { trace: self.row, source_tokens: self.tokens.len() as u32 };
-        Start::prefixed(
-            self.problem.clone(),
-            self.prompt.clone(),
-            self.tokens[..length.min(self.tokens.len())].to_vec(),
-            origin,
-        )
+        Start::prefixed(self.problem.clone(), self.prompt.clone(), self.tokens[..length].to_vec(), origin)
     }
 }
 
@@ -413,6 +415,7 @@ pub(crate) mod tests {
             row: Some(i64::from(at) + 1),
             is_correct: true,
             limit,
+            inside: Vec::new(),
         };
         (0..count).map(source).collect()
     }

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 pub use overrides::apply as apply_override;
 pub use plan::{
     Action, Aggregation, Collect, Detect, Detector, Dtype, Evaluate, Keep, LearnerKind, Plan, Policy, Problems, Run,
-    Schedule, Sft, Source, Synthetic, Train, Until,
+    Schedule, Sft, Source, Synthetic, Template, TemplateKind, Train, Until,
 };
 pub(crate) use section::section;
 pub use section::{Listing, Method, Setting};
@@ -32,11 +32,12 @@ pub struct Recipe {
 }
 
 /// The tables a recipe may have, in the order in which they are written back.
-pub const SECTIONS: [&str; 11] = [
+pub const SECTIONS: [&str; 12] = [
     "run",
     "problems",
     "verifier",
     "policy",
+    "template",
     "collect",
     "curriculum",
     "sft",

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
-use toehold_rollout::Band;
 use toehold_rollout::synthetic::Family;
+use toehold_rollout::{Band, Date, Preset};
 
 use super::{Verification, section};
 
@@ -23,6 +23,8 @@ pub struct Plan<O, C> {
     pub verifier: Option<Verification>,
     /// The policy to begin with.
     pub policy: Policy,
+    /// How a problem becomes a prompt.
+    pub template: Template,
     /// How the traces that prefixes are cut from are found.
     pub collect: Collect,
     /// Where rollouts start.
@@ -58,6 +60,10 @@ section! {
         file: Option<PathBuf> = None,
         /// JSON lines of problems that are only evaluated on.
         held_out_file: Option<PathBuf> = None,
+        /// The published set whose columns `file` has: `gsm8k`, `math`, ...; without it the project's own.
+        preset: Option<Preset> = None,
+        /// The same for `held_out_file`; without it as `preset` says.
+        held_out_preset: Option<Preset> = None,
         /// Problems that the project makes itself: a family's name, or a table with `family` and those of
         /// that family's settings that are not its defaults.
         synthetic: Option<Synthetic> = None,
@@ -108,13 +114,16 @@ impl Problems {
     }
 }
 
+/// The prompt of a problem where a recipe says nothing.
+pub(super) const DEFAULT_TEXT: &str = "{problem}\n";
+
 section! {
     /// The table `[policy]`.
     Policy from PolicyWritten {
-        /// A folder in the Hugging Face layout.
+        /// A folder in the Hugging Face layout, or a name on the hub: `org/name`.
         model: PathBuf,
-        /// What the policy is shown; `{problem}` stands for the problem's text.
-        template: String = "{problem}\n".to_owned(),
+        /// What the policy is shown, unless `[template]` says otherwise; `{problem}` stands for the problem's text.
+        template: String = DEFAULT_TEXT.to_owned(),
         /// The numbers of matrix products: `f32`, or `bf16` for half the memory and more speed where the
         /// processor multiplies it. Weights and sums are `f32` always.
         dtype: Dtype = Dtype::F32,
@@ -128,6 +137,39 @@ section! {
         /// grows with it.
         micro_batch_tokens: u32 = 2048,
     }
+}
+
+section! {
+    /// The table `[template]`: how a problem becomes a prompt.
+    Template from TemplateWritten {
+        /// `text`: as `policy.template` says, for base models. `chat`: by the model folder's own chat template.
+        kind: TemplateKind = TemplateKind::Text,
+        /// The system message of a chat; without it the template's own, where it has one.
+        system: Option<String> = None,
+        /// Said after the problem in a chat, on a line of its own.
+        instruction: Option<String> = None,
+        /// Whether Qwen3 and its like are asked to think first (the template's variable `enable_thinking`);
+        /// without it the template decides.
+        enable_thinking: Option<bool> = None,
+        /// Which of the folder's templates, where it has several; without it the one called `default`.
+        name: Option<String> = None,
+        /// A Jinja file that is used instead of the folder's template.
+        file: Option<PathBuf> = None,
+        /// The day that the template takes for today, where it tells the model: `"2025-01-31"`.
+        date: Option<Date> = None,
+        /// More variables of the chat template, by name.
+        variables: Option<toml::Table> = None,
+    }
+}
+
+/// What makes prompts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TemplateKind {
+    /// A text with `{problem}` in it.
+    Text,
+    /// The model's own chat template.
+    Chat,
 }
 
 /// What computes gradients.

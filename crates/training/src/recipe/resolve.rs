@@ -1,6 +1,8 @@
 //! From the recipe as written to the plan: defaults, then ranges.
 
-use super::plan::{Collect, Detect, Evaluate, Plan, Policy, Problems, Run, Sft, Train};
+use super::plan::{
+    Collect, DEFAULT_TEXT, Detect, Evaluate, Plan, Policy, Problems, Run, Sft, Template, TemplateKind, Train,
+};
 use super::{Method, RecipeError, Verification};
 
 pub(super) fn resolve<O: Method, C: Method>(sections: &toml::Table) -> Result<Plan<O, C>, RecipeError> {
@@ -11,6 +13,7 @@ pub(super) fn resolve<O: Method, C: Method>(sections: &toml::Table) -> Result<Pl
         problems: Problems::read(section("problems"), "problems")?,
         verifier: verification(sections)?,
         policy: Policy::read(section("policy"), "policy")?,
+        template: Template::read(section("template"), "template")?,
         collect: Collect::read(section("collect"), "collect")?,
         curriculum: method::<C>(section(C::SECTION))?,
         sft: table("sft").map(|table| Sft::read(table, "sft")).transpose()?,
@@ -20,6 +23,7 @@ pub(super) fn resolve<O: Method, C: Method>(sections: &toml::Table) -> Result<Pl
         evaluate: Evaluate::read(section("evaluate"), "evaluate")?,
     };
     check_source(&plan)?;
+    check_template(&plan)?;
     check_ranges(&plan)?;
     Ok(plan)
 }
@@ -50,13 +54,41 @@ fn check_source<O, C>(plan: &Plan<O, C>) -> Result<(), RecipeError> {
         (None, Some(_)) if problems.held_out_file.is_some() => {
             out("held_out_file", "written beside `synthetic`", "`held_out`, a number of problems")
         }
+        (None, Some(_)) if problems.preset.is_some() || problems.held_out_preset.is_some() => {
+            out("preset", "written beside `synthetic`", "`file`, whose columns it names")
+        }
         (None, Some(synthetic)) => synthetic.0.check().map_err(|error| RecipeError::WrongType {
             section: "problems".into(),
             key: "synthetic".into(),
             reason: error.to_string(),
         }),
+        (Some(_), None) if problems.held_out_preset.is_some() && problems.held_out_file.is_none() => {
+            out("held_out_preset", "written without `held_out_file`", "both")
+        }
         _ => Ok(()),
     }
+}
+
+/// What only one kind of template reads is refused beside the other, rather than not read.
+fn check_template<O, C>(plan: &Plan<O, C>) -> Result<(), RecipeError> {
+    let Template { kind, system, instruction, enable_thinking, name, file, date, variables } = &plan.template;
+    let is_chat = *kind == TemplateKind::Chat;
+    let chat_only = [
+        ("system", system.is_some()),
+        ("instruction", instruction.is_some()),
+        ("enable_thinking", enable_thinking.is_some()),
+        ("name", name.is_some()),
+        ("file", file.is_some()),
+        ("date", date.is_some()),
+        ("variables", variables.is_some()),
+    ];
+    for (key, is_written) in chat_only {
+        check("template", key, "written beside kind = \"text\"", is_chat || !is_written, "kind = \"chat\"")?;
+    }
+    check("template", "name", "written beside `file`", name.is_none() || file.is_none(), "one of the two")?;
+    let text = &plan.policy.template;
+    let is_default = !is_chat || text == DEFAULT_TEXT;
+    check("policy", "template", "written beside [template] kind = \"chat\"", is_default, "[template] instruction")
 }
 
 /// One line per rule: the table, the key, the value, whether it is in range, and the range in words.

@@ -58,6 +58,7 @@ impl HiddenStrings {
             row: Some(at as i64 + 1),
             is_correct: true,
             limit: secret.len(),
+            inside: Vec::new(),
         };
         let sources: Vec<Source> = self.secrets.iter().enumerate().map(source).collect();
         let solutions = sources.iter().map(|source| Source { row: None, ..source.clone() }).collect();

@@ -248,7 +248,8 @@ fn first_version(path: &Path) {
     drop(store);
     let tables = ["problems", "starts", "policies", "sampling", "traces"];
     let columns = |table| if table == "problems" { "row, id, problem, answer, verifier, solution" } else { "*" };
-    let copies = tables.map(|table| format!("INSERT INTO {table} SELECT {} FROM new.{table};", columns(table))).concat();
+    let copies =
+        tables.map(|table| format!("INSERT INTO {table} SELECT {} FROM new.{table};", columns(table))).concat();
     run_sql(path, &format!("ATTACH '{}' AS new; {copies}", path.with_extension("new").display()));
 }
 

@@ -52,7 +52,7 @@ fn counted(
     place.tick(way.map_or("original", Perturbation::as_str))?;
     let prepared = place.prepared;
     let judge = prepared.judge(problems);
-    let starts = plain_starts(&prepared.plan, &prepared.tokenizer, problems)?;
+    let starts = plain_starts(&prepared.prompts, &prepared.tokenizer, problems)?;
     let plan = count_plan(prepared, prepared.plan.evaluate.samples);
     let references: Vec<Option<&Problem>> = problems.iter().map(|problem| original(problem, way, originals)).collect();
     let (mut right, mut remembered) = (Vec::new(), Vec::new());

@@ -124,7 +124,7 @@ pub(super) fn stored_traces(prepared: &Prepared) -> Result<Vec<(&'static str, Ve
 /// None for a trace that shows its answer at once, or ran out of tokens.
 fn of_stored(prepared: &Prepared, stored: StoredTrace) -> Option<Stored> {
     let problem = prepared.problems.problems.iter().find(|problem| problem.id == stored.problem)?;
-    let source = Source::of_stored(&stored, problem.verifier, &|tokens| prepared.tokenizer.decode(tokens));
+    let source = Source::of_stored(&stored, problem.verifier, &|tokens| prepared.tokenizer.decode_open(tokens));
     let params = &stored.params;
     if source.limit == 0 || !stored.trace.prefix.is_empty() {
         return None;

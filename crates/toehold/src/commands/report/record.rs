@@ -8,6 +8,7 @@ use toehold_training::trainer::{Compute, Event};
 use toehold_training::{Plan, Recipe};
 
 use crate::commands::evaluate::{self, Measured};
+use crate::hub;
 use crate::run_folder::{Identity, read_events};
 
 /// Everything a finished or unfinished run left behind.
@@ -57,7 +58,7 @@ impl RunRecord {
         let identity =
             std::fs::read_to_string(&identity).with_context(|| format!("cannot read {}", identity.display()))?;
         Ok(RunRecord {
-            tokenizer: TokenizerFile::open(&plan.policy.model).ok(),
+            tokenizer: TokenizerFile::open(&hub::local(&plan.policy.model)).ok(),
             identity: serde_json::from_str(&identity)?,
             events: read_events(&folder.join("events.jsonl"))?,
             measured: evaluate::read(folder)?,

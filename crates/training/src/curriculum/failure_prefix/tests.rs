@@ -39,6 +39,7 @@ fn trace(at: usize, row: i64, is_correct: bool) -> Source {
         row: Some(row),
         is_correct,
         limit: 100,
+        inside: Vec::new(),
     }
 }
 

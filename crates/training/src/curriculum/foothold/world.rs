@@ -60,6 +60,7 @@ pub(super) fn trace(at: usize, row: u32, is_correct: bool) -> Source {
         row: Some(i64::from(row)),
         is_correct,
         limit: TRACE - 1,
+        inside: Vec::new(),
     }
 }
 
