@@ -13,6 +13,7 @@ pub mod collect;
 pub mod learner;
 pub mod preset;
 pub mod problem;
+pub mod remote;
 pub mod sampler;
 pub mod start;
 pub mod store;

@@ -19,6 +19,7 @@ pub mod chat_args;
 pub mod collector;
 pub mod command_line;
 pub mod commands;
+pub mod engines;
 pub mod hub;
 pub mod interrupt;
 pub mod material;

@@ -128,7 +128,8 @@ impl Prepared {
         let folder = RunFolder::open(&folder_of(&plan))?;
         let text = plan_text(&plan)?;
         let identity = Identity {
-            recipe: short_hash(text.as_bytes()),
+            // Which servers sample is no part of what the run is: it may go on with others.
+            recipe: short_hash(plan_text(&Plan { sampler: None, ..plan.clone() })?.as_bytes()),
             model: base.version().weights,
             tokenizer: match &prompts {
                 Prompts::Text(_) => tokenizer.hash().to_owned(),

@@ -160,6 +160,25 @@ fn a_file_is_a_source() {
 }
 
 #[test]
+fn a_fleet_is_servers_and_where_they_are() {
+    check(&["sampler.kind=vllm"], expect!["[sampler] endpoints is [], expected at least one address, for servers"]);
+    check(
+        &["sampler.endpoints=[\"http://a\"]"],
+        expect![[r#"[sampler] endpoints is ["http://a"], expected none, or a kind of server in the key `kind`"#]],
+    );
+    check(
+        &["sampler.kind=vllm", "sampler.endpoints=[\"http://a\"]", "sampler.hedge=0.5"],
+        expect!["[sampler] hedge is 0.5, expected 0, or at least 1"],
+    );
+    // This process is what a recipe without the table means, so it is written back as that.
+    let local = resolve(SMALL, &["sampler.kind=local"]).unwrap();
+    assert_eq!(local, resolve(SMALL, &[]).unwrap());
+    let fleet = resolve(SMALL, &["sampler.kind=sglang", "sampler.endpoints=[\"http://a\"]"]).unwrap();
+    let again: Plan = Recipe::parse(&toml::to_string(&fleet).unwrap(), &[]).unwrap().resolve().unwrap();
+    assert_eq!(again, fleet);
+}
+
+#[test]
 fn unknown_names_are_refused_with_the_nearest() {
     check(
         &["train.step=3"],
@@ -174,10 +193,10 @@ fn unknown_names_are_refused_with_the_nearest() {
         hint: did you mean `train`?"#]],
     );
     check(
-        &["sampler.url=x"],
+        &["wandb.url=x"],
         expect![[r#"
-            a recipe has no table [sampler]
-            hint: there are run, problems, verifier, policy, template, collect, curriculum, sft, objective, train, detect, evaluate"#]],
+            a recipe has no table [wandb]
+            hint: there are run, problems, verifier, policy, template, sampler, collect, curriculum, sft, objective, train, detect, evaluate"#]],
     );
     check(
         &["curriculum.cutz=3"],

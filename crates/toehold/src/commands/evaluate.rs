@@ -20,6 +20,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use toehold_policy::Policy;
+use toehold_rollout::store::Stage;
 use toehold_rollout::{Learner as _, PolicyVersion, ProblemId, Sampler, Start, SuccessCount};
 use toehold_training::curriculum::Source;
 use toehold_training::evaluation::prefix_sweep::{SweepPoint, SweepSource, prefix_sweep};
@@ -29,6 +30,7 @@ use toehold_training::trainer::checkpoint;
 pub use self::measure::{Measure, MeasureArgs};
 use crate::command_line::RecipeArgs;
 use crate::commands::train::{finished, first};
+use crate::engines::{self, Engines, RemotePlan};
 use crate::interrupt::{self, Interrupted};
 use crate::material;
 use crate::prepare::{self, Prepared};
@@ -200,11 +202,17 @@ fn measure_both(prepared: &Prepared, output: &Output) -> Result<Measured> {
         Ok(())
     };
 
-    let mut base = prepared.base.fork();
-    let before = measure(prepared, &mut base, &sources, &mut tick)?;
-    let mut trained = restored(base, &checkpoint)?;
-    let after = measure(prepared, &mut trained, &sources, &mut tick)?;
-    Ok(Measured { before, after })
+    let remote = RemotePlan::of(prepared, Stage::Evaluate)?;
+    let mut policy = Engines::new(prepared.base.fork(), remote)?;
+    let both = (|| {
+        let before = measure(prepared, &mut policy, &sources, &mut tick)?;
+        policy.restore(&checkpoint)?;
+        policy.publish()?;
+        let after = measure(prepared, &mut policy, &sources, &mut tick)?;
+        policy.say(output);
+        Ok(Measured { before, after })
+    })();
+    both.map_err(|error| engines::or_interrupted(error, &prepared.resume_command("evaluate")))
 }
 
 fn measure(

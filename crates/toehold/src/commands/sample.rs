@@ -14,6 +14,7 @@ use toehold_verifier::Outcome;
 
 use crate::collector;
 use crate::command_line::RecipeArgs;
+use crate::engines::{self, Engines, RemotePlan};
 use crate::interrupt::{self, Interrupted};
 use crate::prepare::{self, Prepared};
 use crate::terminal::{self, Output, Progress};
@@ -43,6 +44,7 @@ pub fn execute(prepared: &mut Prepared, output: &Output) -> Result<()> {
     let mut store = prepared.store()?;
     let settings = &prepared.plan.collect;
     let mut params = prepared.sampling(settings.temperature, settings.max_tokens);
+    let remote = RemotePlan::of(prepared, Stage::Collect)?;
     let (sampler, tokenizer, starts) = match &mut prepared.collector {
         Some(other) => (&mut other.policy, &other.tokenizer, &other.starts),
         None => (&mut prepared.base, &prepared.tokenizer, &prepared.starts),
@@ -59,9 +61,10 @@ pub fn execute(prepared: &mut Prepared, output: &Output) -> Result<()> {
     let share = prepare::infra_share(&prepared.plan);
     let judge = collect::TextJudge::new(&prepared.problems.problems, tokenizer);
     let judge = judge.with_grader(&prepared.grader, share);
+    let mut engines = Engines::new(sampler, remote)?;
 
     let mut bar = Progress::start(output, "sample", Some(starts.len() as u64), "problems");
-    let summary = collect::collect(&mut store, sampler, &judge, starts, &campaign, &mut |at| {
+    let summary = collect::collect(&mut store, &mut engines, &judge, starts, &campaign, &mut |at| {
         let rate = at.tokens_sampled as f64 / bar.elapsed().as_secs_f64().max(1e-3);
         bar.set(
             at.finished as u64,
@@ -72,10 +75,13 @@ pub fn execute(prepared: &mut Prepared, output: &Output) -> Result<()> {
             ),
         );
         interrupt::flow()
-    })?;
+    });
+    let resume = || format!("toehold sample {}", prepared.folder.path().display());
+    let summary = summary.map_err(|error| engines::or_interrupted(error.into(), &resume()))?;
     bar.finish();
+    engines.say(output);
     if summary.ended == Ended::Interrupted {
-        return Err(Interrupted { resume: prepared.resume_command("sample") }.into());
+        return Err(Interrupted { resume: resume() }.into());
     }
     collector::encode(prepared, &mut store, output)?;
     let counts = problem_counts(prepared, &store)?;

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use anyhow::{Result, bail};
 use clap::Args;
 use toehold_rollout::Store;
+use toehold_rollout::store::Stage;
 use toehold_training::Plan;
 use toehold_training::evaluation::CountPlan;
 use toehold_training::trainer::{
@@ -16,6 +17,7 @@ use toehold_training::trainer::{
 use crate::command_line::RecipeArgs;
 use crate::commands::evaluate::measured_starts;
 use crate::commands::sample;
+use crate::engines::{self, Engines, RemotePlan};
 use crate::interrupt::{self, Interrupted};
 use crate::material;
 use crate::prepare::{self, Prepared};
@@ -154,8 +156,9 @@ fn train(
     newest: Option<u64>,
     listener: &mut Telling<'_>,
 ) -> Result<Option<Summary>> {
+    let output = listener.output;
     let plan = &prepared.plan;
-    let mut policy = prepared.base.fork();
+    let mut policy = Engines::new(prepared.base.fork(), RemotePlan::of(prepared, Stage::Train)?)?;
     let mut spent = charged_collection(prepared, store)?;
     if let (Some(sft), None) = (&plan.sft, newest) {
         let lessons = material::lessons(prepared, store)?;
@@ -182,9 +185,12 @@ fn train(
         listener,
     };
     let summary = match plan.objective.modifiers.kl {
-        Some(_) => trainer::train_with_reference(&mut policy, &mut prepared.base.fork(), setup)?,
-        None => trainer::train(&mut policy, setup)?,
+        Some(_) => trainer::train_with_reference(&mut policy, &mut prepared.base.fork(), setup),
+        None => trainer::train(&mut policy, setup),
     };
+    let resume = prepared.resume_command("train");
+    let summary = summary.map_err(|error| engines::or_interrupted(error.into(), &resume))?;
+    policy.say(output);
     Ok(Some(summary))
 }
 

