@@ -18,6 +18,10 @@ lint:
     cargo fmt --all --check
     cargo clippy --release --workspace --all-targets -- -D warnings
 
+# The Python wheel: built, installed into a fresh environment, tested. Needs a package index.
+python *args:
+    bash python/check.sh {{args}}
+
 docs:
     RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps
 

@@ -73,6 +73,10 @@ pub enum Command {
     ChatTemplate(commands::chat_template::ChatTemplateArgs),
     /// Measure this machine: sampling, learning and GRPO steps, with and without shared prefixes
     Bench(commands::bench::BenchArgs),
+    /// Take in traces that others sampled: verl's, TRL's, those of verifiers, or JSON lines
+    Import(commands::import::ImportArgs),
+    /// Write the prefixed problems, rewards, configuration and job files for another trainer
+    Export(commands::export::ExportArgs),
     /// PrefixRL's separation made to run: completions by horizon, exponential against polynomial
     Theory(commands::theory::TheoryArgs),
 }
@@ -117,6 +121,8 @@ pub fn run(line: CommandLine) -> ExitCode {
         Command::Generate(args) => commands::generate::run(&args, &output),
         Command::ChatTemplate(args) => commands::chat_template::run(&args, &output),
         Command::Bench(args) => commands::bench::run(&args, &output),
+        Command::Import(args) => commands::import::run(&args, &output),
+        Command::Export(args) => commands::export::run(&args, &output),
         Command::Theory(args) => commands::theory::run(&args, &output),
     });
     match result {

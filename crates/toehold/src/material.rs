@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use anyhow::{Context as _, Result, bail};
-use toehold_rollout::store::StoredTrace;
+use toehold_rollout::store::{StoredTrace, TraceFilter};
 use toehold_rollout::{Problem, Start, Store, TokenId, Trace};
 use toehold_training::curriculum::nurl::with_cue;
 use toehold_training::curriculum::{Material, Source, Traces};
@@ -13,6 +13,7 @@ use toehold_verifier::{Outcome, Verifier};
 
 use crate::collector;
 use crate::commands::sample;
+use crate::import;
 use crate::prepare::{Prepared, plain_starts};
 
 /// The material of this run's collection.
@@ -23,7 +24,11 @@ pub fn material(prepared: &Prepared, store: &Store) -> Result<Material> {
     let plain = starts_in_band(prepared, store)?;
     let sources = match prepared.plan.curriculum.traces() {
         Traces::None | Traces::Solutions | Traces::Cues => Vec::new(),
-        Traces::Correct => sources(prepared, store, &plain, Some(Outcome::Correct))?,
+        Traces::Correct => {
+            let mut own = sources(prepared, store, &plain, Some(Outcome::Correct))?;
+            own.extend(imported(prepared, store, &plain)?);
+            own
+        }
         Traces::All => sources(prepared, store, &plain, None)?,
     };
     let solutions = match prepared.plan.curriculum.traces() {
@@ -47,15 +52,30 @@ pub fn successes(prepared: &Prepared, store: &Store) -> Result<Vec<Source>> {
 
 /// The collected traces of the problems of `starts`, with the point where their answer begins.
 fn sources(prepared: &Prepared, store: &Store, starts: &[Start], outcome: Option<Outcome>) -> Result<Vec<Source>> {
+    let traces = traces_of(starts, sample::collected_traces(prepared, store, outcome)?);
+    Ok(as_sources(prepared, collector::in_own_tokens(prepared, store, traces, starts)?))
+}
+
+/// The imported successes of the problems of `starts`. Curricula that count a policy's successes are not given
+/// them: who wrote them is another policy.
+fn imported(prepared: &Prepared, store: &Store, starts: &[Start]) -> Result<Vec<Source>> {
+    let mut found = Vec::new();
+    for policy in import::foreign_policies(store)? {
+        let (policy, outcome) = (Some(policy.version), Some(Outcome::Correct));
+        let traces = store.traces(&TraceFilter { policy, outcome, ..TraceFilter::default() })?;
+        found.extend(as_sources(prepared, traces_of(starts, traces)));
+    }
+    Ok(found)
+}
+
+fn as_sources(prepared: &Prepared, traces: Vec<StoredTrace>) -> Vec<Source> {
     let problems = &prepared.problems.problems;
     let verifiers: HashMap<&str, Verifier> = problems.iter().map(|one| (one.id.as_str(), one.verifier)).collect();
     let source = |stored: StoredTrace| {
         let verifier = *verifiers.get(stored.problem.as_str())?;
         Some(Source::of_stored(&stored, verifier, &|tokens| prepared.tokenizer.decode_open(tokens)))
     };
-    let traces = traces_of(starts, sample::collected_traces(prepared, store, outcome)?);
-    let traces = collector::in_own_tokens(prepared, store, traces, starts)?;
-    Ok(traces.into_iter().filter_map(source).collect())
+    traces.into_iter().filter_map(source).collect()
 }
 
 /// The worked solutions that come with the problems of `starts`, but for those that the verifier does not

@@ -26,6 +26,7 @@ mod protocol;
 mod route;
 mod server;
 mod sglang;
+pub mod tinker;
 mod vllm;
 
 pub use answer::Refusal;

@@ -8,6 +8,7 @@ use toehold_training::curriculum::success_prefix::success_prefixes;
 
 use crate::command_line::RecipeArgs;
 use crate::commands::sample;
+use crate::import;
 use crate::material;
 use crate::prepare::{self, Prepared};
 use crate::terminal::{self, Output};
@@ -39,7 +40,7 @@ pub fn execute(prepared: &Prepared, output: &Output) -> Result<()> {
         return Ok(());
     };
     let mut store = prepared.store()?;
-    if sample::collection(prepared, &store)?.is_none() {
+    if sample::collection(prepared, &store)?.is_none() && import::foreign_policies(&store)?.is_empty() {
         bail!("nothing was sampled yet\nhint: `{}` comes first", prepared.resume_command("sample"));
     }
     let material = material::material(prepared, &store)?;

@@ -18,6 +18,7 @@ use crate::command_line::RecipeArgs;
 use crate::commands::evaluate::measured_starts;
 use crate::commands::sample;
 use crate::engines::{self, Engines, RemotePlan};
+use crate::import;
 use crate::interrupt::{self, Interrupted};
 use crate::material;
 use crate::prepare::{self, Prepared};
@@ -51,7 +52,8 @@ pub fn execute(prepared: &Prepared, output: &Output) -> Result<()> {
         return Ok(());
     }
     let mut store = prepared.store()?;
-    if prepare::uses_collection(&prepared.plan) && sample::collection(prepared, &store)?.is_none() {
+    let is_empty = sample::collection(prepared, &store)?.is_none() && import::foreign_policies(&store)?.is_empty();
+    if prepare::uses_collection(&prepared.plan) && is_empty {
         bail!("nothing was sampled yet\nhint: `{}` comes first", prepared.resume_command("sample"));
     }
     say_memory(prepared, output);

@@ -27,28 +27,29 @@ fn the_program() {
             Usage: toehold [OPTIONS] <COMMAND>
 
             Commands:
-              demo           The whole job on problems and a base policy that it makes itself: minutes, nothing
-                             downloaded
-              pretrain       Make a small base policy for a synthetic family: an ordinary Hugging Face folder
-              run            Run a recipe: sample, cut, train, evaluate, report; what is already done is skipped
-              sample         Only the first stage of a recipe: sample until every problem has its traces
-              cut            Only the second stage: cut prefixes out of the stored traces
-              train          Only the third stage: train from plain and prefixed problems
-              evaluate       Only the fourth stage: pass@k and the prefix sweep, before and after
-              report         Write the HTML report of one run, or of several side by side
-              traces         List, filter and show stored traces, the prefix marked
-              methods        List the curricula and objectives, or tell one's settings, or print its recipe
-              problems       Write a recipe's problems as JSON lines, as they are or with other numbers
-              verify         Compare predictions with golds: JSON lines, a problem file's references, or an HTTP
-                             server
-              score          Log-probabilities of given tokens, to compare with any other engine
-              generate       Complete a prompt, or JSON lines of prompts, after a prefix where one is given
-              chat-template  Show exactly the text and the ids that a problem becomes, the prefix marked
-              bench          Measure this machine: sampling, learning and GRPO steps, with and without shared
-                             prefixes
-              theory         PrefixRL's separation made to run: completions by horizon, exponential against
-                             polynomial
-              help           Print this message or the help of the given subcommand(s)
+              demo      The whole job on problems and a base policy that it makes itself: minutes, nothing
+                        downloaded
+              pretrain  Make a small base policy for a synthetic family: an ordinary Hugging Face folder
+              run       Run a recipe: sample, cut, train, evaluate, report; what is already done is skipped
+              sample    Only the first stage of a recipe: sample until every problem has its traces
+              cut       Only the second stage: cut prefixes out of the stored traces
+              train     Only the third stage: train from plain and prefixed problems
+              evaluate  Only the fourth stage: pass@k and the prefix sweep, before and after
+              report    Write the HTML report of one run, or of several side by side
+              traces    List, filter and show stored traces, the prefix marked
+              methods   List the curricula and objectives, or tell one's settings, or print its recipe
+              problems  Write a recipe's problems as JSON lines, as they are or with other numbers
+              verify    Compare predictions with golds: JSON lines, a problem file's references, or an HTTP
+                        server
+              score     Log-probabilities of given tokens, to compare with any other engine
+              generate  Complete a prompt, or JSON lines of prompts, after a prefix where one is given
+              bench     Measure this machine: sampling, learning and GRPO steps, with and without shared
+                        prefixes
+              import    Take in traces that others sampled: verl's, TRL's, those of verifiers, or JSON lines
+              export    Write the prefixed problems, rewards, configuration and job files for another trainer
+              theory    PrefixRL's separation made to run: completions by horizon, exponential against
+                        polynomial
+              help      Print this message or the help of the given subcommand(s)
 
             Options:
               -q, --quiet

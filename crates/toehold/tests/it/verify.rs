@@ -152,7 +152,7 @@ fn the_reward_server_speaks_three_forms_and_refuses_the_rest() {
         HTTP/1.1 200 OK [{"acc":false,"outcome":"not_equal","score":0.0}]
         HTTP/1.1 400 Bad Request {"error":"the body is not what /verify takes: EOF while parsing an object at line 1 column 1"}
         HTTP/1.1 400 Bad Request {"error":"`query` has 1 entries and `labels` has 0"}
-        HTTP/1.1 404 Not Found {"error":"there is no /rewards, only /verify, /openrlhf, /verl and /health"}
+        HTTP/1.1 404 Not Found {"error":"there is no /rewards, only /verify, /openrlhf, /verl, /judge and /health"}
         HTTP/1.1 405 Method Not Allowed {"error":"/verify takes POST, not GET"}
         HTTP/1.1 413 Payload Too Large {"error":"the body is longer than 1048576 bytes"}
         HTTP/1.1 200 OK {"requests":10,"status":"ok","verdicts":6}

@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use toehold_verifier::Verifier;
 use toehold_verifier::math::{Form as Given, Row, RowVerdict, verify_row};
 
 use super::rows::{self, Asked, Verifiers};
@@ -17,6 +18,8 @@ pub(super) enum Form {
     OpenRlhf,
     /// The arguments of verl's `compute_score`, one call or a list of them.
     Verl,
+    /// Rows that name their rule, as an exported job asks.
+    Judge,
 }
 
 /// OpenRLHF's request: `query` is prompt and completion together.
@@ -49,10 +52,35 @@ struct Rows {
     rows: Vec<Map<String, Value>>,
 }
 
+/// A request of an exported job.
+#[derive(Deserialize)]
+struct NamedRows {
+    rows: Vec<Named>,
+}
+
+/// What is judged, by the rule of its name.
+#[derive(Deserialize)]
+struct Named {
+    verifier: String,
+    answer: String,
+    text: String,
+}
+
+impl Named {
+    /// The verdict; where nobody could judge there is no reward either.
+    fn judged(&self, verifiers: &Verifiers) -> Result<Value> {
+        let verifier: Verifier = self.verifier.parse()?;
+        let verdict = verifiers.grader.verify(verifier, &self.answer, &self.text);
+        let outcome = verdict.outcome;
+        let reward = outcome.is_judged().then(|| f64::from(u8::from(outcome.is_correct())));
+        Ok(json!({ "outcome": verdict.outcome, "extracted": verdict.extracted, "reward": reward }))
+    }
+}
+
 impl Form {
     /// The form that is spoken at `path`.
     pub(super) fn of_path(path: &str) -> Option<Form> {
-        [Form::Rows, Form::OpenRlhf, Form::Verl].into_iter().find(|form| form.path() == path)
+        [Form::Rows, Form::OpenRlhf, Form::Verl, Form::Judge].into_iter().find(|form| form.path() == path)
     }
 
     fn path(self) -> &'static str {
@@ -60,6 +88,7 @@ impl Form {
             Form::Rows => "/verify",
             Form::OpenRlhf => "/openrlhf",
             Form::Verl => "/verl",
+            Form::Judge => "/judge",
         }
     }
 
@@ -96,6 +125,12 @@ impl Form {
                     Ok(score(&verify_row(&call.row(), &verifiers.options)))
                 }
             },
+            Form::Judge => {
+                let NamedRows { rows } = serde_json::from_slice(body).with_context(what)?;
+                count(rows.len());
+                let verdicts = rows.iter().map(|row| row.judged(verifiers)).collect::<Result<Vec<Value>>>()?;
+                Ok(json!({ "rows": verdicts }))
+            }
         }
     }
 }

@@ -40,7 +40,7 @@ pub struct VerifyArgs {
     /// List the problems of this file whose reference answer cannot be read, and do nothing else
     #[arg(long, value_name = "PROBLEMS", conflicts_with = "serve")]
     pub check: Option<PathBuf>,
-    /// Answer over HTTP at this address: POST /verify, /openrlhf, /verl, GET /health
+    /// Answer over HTTP at this address: POST /verify, /openrlhf, /verl, /judge, GET /health
     #[arg(long, value_name = "ADDRESS")]
     pub serve: Option<String>,
     /// Take the table [verifier] of this recipe: the interpreter of programs, your own command, limits

@@ -170,7 +170,7 @@ async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Answer {
         return Ok(json!({ "status": "ok", "requests": count(requests), "verdicts": count(verdicts) }));
     }
     let Some(form) = Form::of_path(&path) else {
-        let error = format!("there is no {path}, only /verify, /openrlhf, /verl and /health");
+        let error = format!("there is no {path}, only /verify, /openrlhf, /verl, /judge and /health");
         return Err((StatusCode::NOT_FOUND, error));
     };
     if request.method() != Method::POST {

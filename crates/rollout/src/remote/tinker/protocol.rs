@@ -1,0 +1,248 @@
+//! What goes over the wire of the Tinker API, version 0 of its JSON form: routes, bodies, answers.
+//!
+//! A *datum* is one trace: the model sees all tokens but the last, and the targets are all tokens but the
+//! first, so the number at position `i` of every per-token list belongs to token `i + 1` of the trace.
+//! [`Datum`] does that shift in one place. Only completion tokens ever get a number that is not zero.
+//!
+//! Sources: the routes and field names are those of SkyRL 0.3 (`skyrl/tinker/api.py`), which follows the
+//! hosted service's client 0.19. Answers may hold more than is read here; what is read has to be there.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::{SamplingParams, StopReason, TokenId, Trace};
+
+/// One trace as the server learns from it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct Datum {
+    model_input: ModelInput,
+    loss_fn_inputs: LossInputs,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct ModelInput {
+    chunks: [Chunk; 1],
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Chunk {
+    r#type: &'static str,
+    tokens: Vec<TokenId>,
+}
+
+/// A missing list is not sent, since a server may refuse a name that its loss does not use.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct LossInputs {
+    target_tokens: Numbers<TokenId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    weights: Option<Numbers<f32>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logprobs: Option<Numbers<f32>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    advantages: Option<Numbers<f32>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Numbers<T> {
+    data: Vec<T>,
+    dtype: &'static str,
+    shape: [usize; 1],
+}
+
+/// How a datum is learnt from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// `−Σ weight · log π`: only its log-probabilities are used here.
+    CrossEntropy,
+    /// `−Σ advantage · exp(log π − logprobs)`, whose gradient at `logprobs = log π` is that of
+    /// `−Σ advantage · log π`.
+    ImportanceSampling,
+}
+
+impl Loss {
+    /// Its name on the wire.
+    fn name(self) -> &'static str {
+        match self {
+            Loss::CrossEntropy => "cross_entropy",
+            Loss::ImportanceSampling => "importance_sampling",
+        }
+    }
+}
+
+impl Datum {
+    /// A trace to be scored.
+    pub(super) fn scored(trace: &Trace) -> Datum {
+        let tokens = tokens(trace);
+        let weights = placed(trace, &vec![1.0; trace.completion.tokens.len()]);
+        Datum::new(&tokens, Some(weights), None)
+    }
+
+    /// A trace to be learnt from: `current` and `advantages` are one number per completion token.
+    pub(super) fn learnt(trace: &Trace, current: &[f32], advantages: &[f32]) -> Datum {
+        Datum::new(&tokens(trace), None, Some((placed(trace, current), placed(trace, advantages))))
+    }
+
+    /// How many targets it has: the tokens of the trace less one.
+    pub(super) fn targets(trace: &Trace) -> usize {
+        trace.prompt.len() + trace.prefix.len() + trace.completion.tokens.len() - 1
+    }
+
+    fn new(tokens: &[TokenId], weights: Option<Vec<f32>>, learnt: Option<(Vec<f32>, Vec<f32>)>) -> Datum {
+        let (logprobs, advantages) = learnt.unzip();
+        Datum {
+            model_input: input(&tokens[..tokens.len() - 1]),
+            loss_fn_inputs: LossInputs {
+                target_tokens: numbers(tokens[1..].to_vec(), "int64"),
+                weights: weights.map(floats),
+                logprobs: logprobs.map(floats),
+                advantages: advantages.map(floats),
+            },
+        }
+    }
+}
+
+/// The body of `forward` or, with a gradient, of `forward_backward`.
+pub(super) fn pass(model: &str, loss: Loss, data: &[Datum], seq: u64) -> (&'static str, Value) {
+    let input = json!({ "data": data, "loss_fn": loss.name() });
+    match loss {
+        Loss::CrossEntropy => ("forward", json!({ "model_id": model, "seq_id": seq, "forward_input": input })),
+        Loss::ImportanceSampling => {
+            ("forward_backward", json!({ "model_id": model, "seq_id": seq, "forward_backward_input": input }))
+        }
+    }
+}
+
+/// The body of `asample`: one completion of `prompt` by the weights at `path`, or by the base model.
+pub(super) fn sample(from: Weights<'_>, prompt: &[TokenId], params: &SamplingParams, seed: u64) -> Value {
+    let SamplingParams { temperature, top_k, top_p, max_tokens, stop, .. } = params;
+    let mut body = json!({
+        "num_samples": 1,
+        "prompt": input(prompt),
+        "sampling_params": {
+            "max_tokens": max_tokens,
+            "temperature": temperature,
+            "top_p": top_p,
+            "top_k": if *top_k == 0 { -1 } else { i64::from(*top_k) },
+            "stop": stop,
+            // Servers keep seeds in 32 bits with a sign.
+            "seed": seed >> 33,
+        },
+    });
+    let (key, name) = match from {
+        Weights::Base(name) => ("base_model", name),
+        Weights::Saved(path) => ("model_path", path),
+    };
+    body[key] = name.into();
+    body
+}
+
+/// Which weights sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Weights<'a> {
+    /// Those the server was started with, by the model's name.
+    Base(&'a str),
+    /// Those that were saved for sampling, by their path.
+    Saved(&'a str),
+}
+
+/// One sampled sequence of an answer.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Sequence {
+    /// What was sampled, an end token included.
+    pub tokens: Vec<TokenId>,
+    /// Log-probabilities of these.
+    pub logprobs: Vec<f32>,
+    stop_reason: String,
+}
+
+impl Sequence {
+    /// The one sequence of an answer to [`sample`]; else what is wrong with it.
+    pub(super) fn only(answer: Value) -> Result<Sequence, String> {
+        #[derive(Deserialize)]
+        struct Answer {
+            sequences: Vec<Sequence>,
+        }
+        let Answer { mut sequences } = parse(answer)?;
+        let (Some(sequence), true) = (sequences.pop(), sequences.is_empty()) else {
+            return Err(format!("{} sequences came back, expected 1", sequences.len()));
+        };
+        let (tokens, logprobs) = (sequence.tokens.len(), sequence.logprobs.len());
+        if tokens != logprobs || tokens == 0 {
+            return Err(format!("{tokens} tokens came back with {logprobs} log-probabilities"));
+        }
+        match sequence.logprobs.iter().position(|log| !log.is_finite() || *log > 1e-3) {
+            Some(at) => Err(format!("the log-probability of token {at} is {}", sequence.logprobs[at])),
+            None => Ok(sequence),
+        }
+    }
+
+    /// Why it ended. Servers differ in the word for an end token, and one that ends with a stop token may
+    /// say either, so the tokens decide.
+    pub(super) fn stop(&self, stop: &[TokenId]) -> StopReason {
+        match self.tokens.last() {
+            Some(last) if stop.contains(last) || self.stop_reason == "stop" => StopReason::EndOfText,
+            _ => StopReason::Length,
+        }
+    }
+}
+
+/// Log-probabilities of the completion tokens of each of `traces`, from the answer to a [`pass`].
+pub(super) fn completion_scores(answer: Value, traces: &[&Trace]) -> Result<Vec<Vec<f32>>, String> {
+    #[derive(Deserialize)]
+    struct Answer {
+        loss_fn_outputs: Vec<Output>,
+    }
+    #[derive(Deserialize)]
+    struct Output {
+        logprobs: Data,
+    }
+    #[derive(Deserialize)]
+    struct Data {
+        data: Vec<f32>,
+    }
+    let Answer { loss_fn_outputs: outputs } = parse(answer)?;
+    if outputs.len() != traces.len() {
+        return Err(format!("{} scored traces came back, expected {}", outputs.len(), traces.len()));
+    }
+    let scores = |(index, (output, trace)): (usize, (Output, &&Trace))| {
+        let (given, targets) = (output.logprobs.data, Datum::targets(trace));
+        if given.len() != targets {
+            return Err(format!("trace {index} came back with {} log-probabilities, expected {targets}", given.len()));
+        }
+        let scores = given[targets - trace.completion.tokens.len()..].to_vec();
+        match scores.iter().position(|log| !log.is_finite()) {
+            Some(at) => Err(format!("trace {index}: the log-probability of completion token {at} is {}", scores[at])),
+            None => Ok(scores),
+        }
+    };
+    outputs.into_iter().zip(traces).enumerate().map(scores).collect()
+}
+
+/// Reads an answer; else says what it lacks.
+pub(super) fn parse<T: serde::de::DeserializeOwned>(answer: Value) -> Result<T, String> {
+    serde_json::from_value(answer).map_err(|error| format!("the answer cannot be read: {error}"))
+}
+
+fn tokens(trace: &Trace) -> Vec<TokenId> {
+    [&trace.prompt[..], &trace.prefix, &trace.completion.tokens].concat()
+}
+
+/// `values` of the completion's tokens where these are targets, zeros before.
+fn placed(trace: &Trace, values: &[f32]) -> Vec<f32> {
+    let mut placed = vec![0.0; Datum::targets(trace) - values.len()];
+    placed.extend_from_slice(values);
+    placed
+}
+
+fn input(tokens: &[TokenId]) -> ModelInput {
+    ModelInput { chunks: [Chunk { r#type: "encoded_text", tokens: tokens.to_vec() }] }
+}
+
+fn floats(data: Vec<f32>) -> Numbers<f32> {
+    numbers(data, "float32")
+}
+
+fn numbers<T>(data: Vec<T>, dtype: &'static str) -> Numbers<T> {
+    let shape = [data.len()];
+    Numbers { data, dtype, shape }
+}
