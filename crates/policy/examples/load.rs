@@ -1,9 +1,10 @@
 //! How fast a model folder is read, and how much memory that takes:
 //! `cargo run --release -p toehold-policy --example load -- make DIR`, then `... -- load DIR`.
 //!
-//! `make` writes a random Qwen2.5-0.5B shape in f32 (2 GB). `load` reads the files as bytes, then opens the
-//! folder, each after telling the system to forget what it has of them, and prints rates and the process's
-//! peak memory. Linux alone: `/proc` and `dd` are asked.
+//! `make` writes a random Qwen2.5-0.5B shape in f32 (2 GB). `load` reads the files as bytes, then their weights,
+//! each after telling the system to forget what it has of them, and prints rates and the process's peak memory.
+//! `memory`, `files` and `files-bf16` open the folder as a policy, with its weights kept in memory or left in their
+//! files, and print the peak memory of that. Linux alone: `/proc` and `dd` are asked.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "an example to be looked at")]
 
 use std::io::Read;
@@ -11,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use toehold_policy::{Biases, Family, ModelConfig, Policy, PolicyOptions};
+use toehold_policy::{Biases, Dtype, Family, ModelConfig, Policy, PolicyOptions, Storage};
+use toehold_rollout::Learner;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -26,11 +28,13 @@ fn main() {
         Policy::random(&config, 0, PolicyOptions::default()).unwrap().save_new_folder(&dir).unwrap();
         return;
     }
-    let files: Vec<PathBuf> = std::fs::read_dir(&dir)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "safetensors"))
-        .collect();
+    match what.as_str() {
+        "memory" => return open(&dir, Storage::Memory, Dtype::F32),
+        "files" => return open(&dir, Storage::Files, Dtype::F32),
+        "files-bf16" => return open(&dir, Storage::Files, Dtype::Bf16),
+        _ => {}
+    }
+    let files = files(&dir);
     let size: u64 = files.iter().map(|path| path.metadata().unwrap().len()).sum();
     let rate = |seconds: f64| size as f64 / seconds / 1e9;
     for round in 1..=2 {
@@ -49,11 +53,26 @@ fn main() {
         let ratio = peak() / (4.0 * weights.count() as f64);
         println!("round {round}: weights {:.2} GB/s, peak memory {ratio:.2} of them in f32", rate(seconds));
     }
+}
+
+/// Opens the folder until it is ready to sample; one way to a process, since a peak does not go down.
+fn open(dir: &Path, storage: Storage, dtype: Dtype) {
+    let files = files(dir);
+    let size: u64 = files.iter().map(|path| path.metadata().unwrap().len()).sum();
     let begin = Instant::now();
-    let policy = Policy::open(&dir, PolicyOptions::default()).unwrap();
-    let (seconds, count) = (begin.elapsed().as_secs_f64(), policy.weights().count());
-    let ratio = peak() / (4.0 * count as f64);
-    println!("ready to sample after {seconds:.1} s, peak memory {ratio:.2} of the weights in f32 ({count} numbers)");
+    let policy = Policy::open(dir, PolicyOptions { storage, dtype, ..PolicyOptions::default() }).unwrap();
+    let (seconds, count) = (begin.elapsed().as_secs_f64(), policy.parameter_count());
+    let (of_files, of_numbers) = (peak() / size as f64, peak() / (4.0 * count as f64));
+    println!(
+        "{storage:?}, {dtype:?}: ready to sample after {seconds:.1} s, peak memory {of_files:.2} of the files, \
+         {of_numbers:.2} of {count} numbers in f32"
+    );
+}
+
+/// The safetensors files of a folder.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.extension().is_some_and(|extension| extension == "safetensors")).collect()
 }
 
 /// Tells the system that it need not keep these files in memory.

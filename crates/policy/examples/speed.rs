@@ -4,7 +4,7 @@
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use toehold_policy::{ModelConfig, Policy, PolicyOptions};
+use toehold_policy::{Adapter, Lora, ModelConfig, Policy, PolicyOptions, Scaling, Target};
 use toehold_rollout::{Learner, SampleRequest, Sampler, SamplingParams, Scorer, Trace};
 
 #[global_allocator]
@@ -25,7 +25,11 @@ fn main() {
         for micro_batch_tokens in micro_batches {
             let options = PolicyOptions { micro_batch_tokens, ..PolicyOptions::default() };
             let policy = Policy::random(&config, 1, options).unwrap();
+            let lora = Lora { rank: 16, alpha: 32.0, targets: Target::ALL.to_vec(), scaling: Scaling::ByRank };
+            let adapter = Adapter::random(&config, lora, 1).unwrap();
+            let adapted = policy.fork().with_adapter(adapter).unwrap();
             measure(&format!("{name}, micro-batches of {micro_batch_tokens}"), policy, count);
+            measure(&format!("{name}, an adapter of rank 16 beside all matrices"), adapted, count);
         }
     }
 }

@@ -10,12 +10,11 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 
-use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use toehold_rollout::{LearnError, TokenScores, Trace};
 
 use crate::host::{self, Angles, Engine, Going, Trainer, Workspace};
-use crate::model::Decoder;
+use crate::model::{self, Decoder};
 use crate::outputs::PickScores;
 use crate::packing::{Batch, Packing, Plan};
 
@@ -262,7 +261,7 @@ enum OnItsWay {
 
 struct OnGraph {
     batch: Batch,
-    logits: Tensor<2>,
+    going: model::Going,
     values: Vec<f32>,
     log_sums: Vec<f32>,
     workspace: Workspace,
@@ -294,11 +293,11 @@ impl Model {
             }
             Model::Graph(decoder) => {
                 let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-                let logits = decoder.forward(&batch);
-                let values: Vec<f32> = logits.to_data().try_into_vec().expect("the graph is computed in f32");
+                let going = decoder.forward(&batch);
+                let values: Vec<f32> = going.logits.to_data().try_into_vec().expect("the graph is computed in f32");
                 let (mut scores, mut log_sums) = (batch.outputs.unread(), vec![0.0; batch.outputs.rows.len()]);
                 batch.outputs.read(0..log_sums.len(), &values, &mut log_sums, &mut scores);
-                let going = OnGraph { batch, logits, values, log_sums, workspace, alone };
+                let going = OnGraph { batch, going, values, log_sums, workspace, alone };
                 (OnItsWay::Graph(Box::new(going)), scores)
             }
         }
@@ -308,9 +307,9 @@ impl Model {
         match (going, self) {
             (OnItsWay::Host(going), Model::Host(trainer)) => trainer.backward(*going, coefficients, angles, sums),
             (OnItsWay::Graph(going), Model::Graph(decoder)) => {
-                let OnGraph { batch, logits, mut values, log_sums, workspace, alone } = *going;
+                let OnGraph { batch, going, mut values, log_sums, workspace, alone } = *going;
                 batch.outputs.slopes(0..log_sums.len(), &mut values, &log_sums, coefficients);
-                for (sum, gradient) in sums.iter_mut().zip(decoder.backward(logits, values)) {
+                for (sum, gradient) in sums.iter_mut().zip(decoder.backward(going, values)) {
                     sum.copy_from_slice(&gradient);
                 }
                 drop(alone);

@@ -9,15 +9,18 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
+mod adapter;
 mod checkpoint;
 mod config;
 mod dtype;
+mod held;
 mod host;
 pub mod kernels;
 mod learner;
 mod memory;
 mod model;
 mod optimizer;
+mod options;
 mod outputs;
 mod packing;
 mod policy;
@@ -25,14 +28,17 @@ mod threads;
 mod trie;
 mod weights;
 
+pub use adapter::{Adapter, Lora, LoraError, ReadAdapterError, Scaling, Target};
 pub use checkpoint::{OpenPolicyError, ReadWeightsError, WriteWeightsError};
 pub use config::{Biases, ConfigError, Family, ModelConfig, RopeScaling, ShapeError};
 pub use dtype::Dtype;
+pub use held::Storage;
 pub use host::{Activations, SamplingStats};
 pub use learner::Implementation;
 pub use memory::MemoryEstimate;
 pub use model::{NoDeviceError, check_graph_device};
 pub use optimizer::AdamW;
-pub use policy::{Policy, PolicyOptions};
+pub use options::PolicyOptions;
+pub use policy::Policy;
 pub use trie::Sharing;
 pub use weights::{NamedTensor, Weights};

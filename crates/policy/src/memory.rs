@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::host::{bytes_per_row, logits_bytes};
-use crate::{Dtype, ModelConfig, PolicyOptions};
+use crate::{Dtype, ModelConfig, PolicyOptions, Storage};
 
 /// Bytes that sampling and learning take at most, by what they are for.
 ///
@@ -28,27 +28,36 @@ impl MemoryEstimate {
         self.weights + self.optimizer + self.gradients + self.activations + self.cache
     }
 
-    /// For `parameters` numbers computed on so many threads at micro-batches of so many rows, with traces of
+    /// For so many numbers of the model and, where there is one, of an adapter, computed on so many threads at micro-batches of so many rows, with traces of
     /// up to `longest` tokens.
     pub(crate) fn new(
         config: &ModelConfig,
         options: &PolicyOptions,
-        parameters: u64,
+        (parameters, adapter): (u64, Option<u64>),
         (threads, rows): (u64, u64),
         longest: u64,
     ) -> MemoryEstimate {
         let number = if options.dtype == Dtype::Bf16 { 2 } else { 4 };
-        let embedding = 4 * (config.vocab_size * config.hidden_size) as u64;
-        // One engine is published, one has the current weights, and the way back has the transposes.
-        let packed = 3 * number * parameters + 2 * embedding;
+        // Read in the head where that is the same matrix to the bit.
+        let is_in_head = config.tie_word_embeddings && options.dtype == Dtype::F32;
+        let embedding = if is_in_head { 0 } else { 4 * (config.vocab_size * config.hidden_size) as u64 };
+        // One engine is published, one has the current weights, and the way back has the transposes; under an
+        // adapter the engines are the same, and beside it stand copies as wide as all matrices of one piece.
+        let packed = match adapter {
+            Some(adapter) => 2 * number * parameters + embedding + 3 * 3 * number * adapter,
+            None => 3 * number * parameters + 2 * embedding,
+        };
+        let learnt = adapter.unwrap_or(parameters);
+        // A learner of the weights themselves has a list of them, wherever they were.
+        let list = if options.storage == Storage::Files && adapter.is_some() { 0 } else { 4 * parameters };
         // A trace that is longer than a micro-batch has one of its own.
         let row = bytes_per_row(config, options.activations);
         let activations = threads * (rows.max(longest) * row + logits_bytes(config));
         let key_value = 8 * (config.num_hidden_layers * config.key_value_width()) as u64;
         MemoryEstimate {
-            weights: 4 * parameters + packed,
-            optimizer: 16 * parameters,
-            gradients: 4 * parameters * (2 + threads),
+            weights: list + 4 * adapter.unwrap_or(0) + packed,
+            optimizer: 16 * learnt,
+            gradients: 4 * learnt * (2 + threads),
             activations,
             cache: (options.sequences as u64 * longest * key_value).min(options.cache_bytes),
         }

@@ -53,8 +53,24 @@ pub struct OptimizerState {
 impl OptimizerState {
     /// No step made yet.
     pub fn new(weights: &Weights) -> OptimizerState {
+        let counts: Vec<usize> = weights.tensors.iter().map(|tensor| tensor.values.len()).collect();
+        OptimizerState::of_counts(&counts)
+    }
+
+    /// Whether it is that of no tensors.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.is_empty()
+    }
+
+    /// Moves it out, and leaves one of no tensors.
+    pub(crate) fn take(&mut self) -> OptimizerState {
+        std::mem::replace(self, OptimizerState::of_counts(&[]))
+    }
+
+    /// As [`new`](Self::new), for tensors of so many numbers each.
+    pub(crate) fn of_counts(counts: &[usize]) -> OptimizerState {
         // Fresh lists, not clones: zeros that nobody has written yet take no memory.
-        let zeros = || zeros_like(weights);
+        let zeros = || zeros(counts);
         OptimizerState { steps: 0, first: zeros(), second: zeros(), mean: zeros(), square: zeros() }
     }
 
@@ -114,8 +130,8 @@ impl OptimizerState {
 }
 
 /// One list of zeros per tensor.
-pub(crate) fn zeros_like(weights: &Weights) -> Vec<Vec<f32>> {
-    weights.tensors.iter().map(|tensor| vec![0.0; tensor.values.len()]).collect()
+pub(crate) fn zeros(counts: &[usize]) -> Vec<Vec<f32>> {
+    counts.iter().map(|&count| vec![0.0; count]).collect()
 }
 
 /// Numbers that one thread takes at a time. Sums are made by piece and added in order, so they do not

@@ -1,75 +1,28 @@
 //! A policy: weights, their optimizer, and the packed copies that sampling and scoring run on.
 
+mod saving;
+#[cfg(test)]
+mod tests;
+
 use std::ops::ControlFlow;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use toehold_rollout::{
     Completion, LearnError, Learner, PolicyVersion, SampleError, SampleRequest, Sampler, ScoreError, Scorer, StepStats,
     StopReason, TokenId, TokenScores, Trace,
 };
 
-use crate::checkpoint::{self, Format, Layout, Note, OpenPolicyError, Piece, ReadWeightsError, WriteWeightsError};
+use crate::adapter::{self, Adapter, Lora, LoraError};
+use crate::checkpoint::{self, Layout, OpenPolicyError, ReadWeightsError, WriteWeightsError};
 use crate::config::ShapeError;
-use crate::host::{self, Activations, Engine, SamplingPlan, Store, Trainer, Transposed};
+use crate::held::{Held, Storage};
+use crate::host::{self, Engine, SamplingPlan, Store, Trainer, Transposed};
 use crate::learner::{self, GradientSums, Implementation, Memory, Model};
 use crate::model::{self, Decoder};
-use crate::optimizer::{AdamW, OptimizerState, zeros_like};
+use crate::optimizer::{OptimizerState, zeros};
 use crate::packing::{self, Packing};
-use crate::{Dtype, MemoryEstimate, ModelConfig, NamedTensor, SamplingStats, Sharing, Weights};
-
-/// How a policy computes; nothing here changes what its weights mean.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PolicyOptions {
-    /// Threads for sampling, scoring and learning; all of the machine's where none is given.
-    pub threads: Option<usize>,
-    /// The optimizer of [`Learner::step`].
-    pub optimizer: AdamW,
-    /// The numbers of matrices and their products, while sampling, scoring and learning on the host. Weights
-    /// and the optimizer's state are `f32` always; [`Implementation::Graph`] knows only `f32`.
-    pub dtype: Dtype,
-    /// Which implementation learns.
-    pub implementation: Implementation,
-    /// Tokens of one micro-batch while learning, those that traces share counted once.
-    pub micro_batch_tokens: usize,
-    /// Memory for the activations of all micro-batches that are learnt at the same time, in bytes: where it
-    /// does not suffice for `micro_batch_tokens`, they are made smaller. A single trace is never cut.
-    pub activation_bytes: u64,
-    /// What stays of the way forward for the way back.
-    pub activations: Activations,
-    /// Whether what prompts, prefixes and completions have in common is computed once.
-    pub sharing: Sharing,
-    /// Memory for the keys and values of sampling, in bytes. Sequences that find no room wait; one that is
-    /// alone in its thread may go over it.
-    pub cache_bytes: u64,
-    /// Sequences that are decoded at the same time; memory for keys and values grows with it.
-    pub sequences: usize,
-}
-
-impl PolicyOptions {
-    /// Threads that are used: those asked for, or all of the machine's.
-    pub fn thread_count(&self) -> usize {
-        let machine = || std::thread::available_parallelism().map_or(1, usize::from);
-        self.threads.unwrap_or_else(machine).max(1)
-    }
-}
-
-impl Default for PolicyOptions {
-    fn default() -> PolicyOptions {
-        PolicyOptions {
-            threads: None,
-            optimizer: AdamW::default(),
-            dtype: Dtype::default(),
-            implementation: Implementation::default(),
-            micro_batch_tokens: 2048,
-            activation_bytes: 4 << 30,
-            activations: Activations::default(),
-            sharing: Sharing::default(),
-            cache_bytes: 1 << 30,
-            sequences: 256,
-        }
-    }
-}
+use crate::{MemoryEstimate, ModelConfig, PolicyOptions, SamplingStats, Sharing, Weights};
 
 /// A decoder that is sampled from, scored with and trained.
 ///
@@ -81,7 +34,12 @@ pub struct Policy {
     options: PolicyOptions,
     /// How its folder is written.
     layout: Arc<Layout>,
-    weights: Weights,
+    /// The folder that it was read from.
+    origin: Option<PathBuf>,
+    /// Copied when they change while another policy has them, too.
+    weights: Arc<Held>,
+    /// What is learnt in their place.
+    adapted: Option<Adapted>,
     optimizer: OptimizerState,
     gradient: GradientSums,
     version: PolicyVersion,
@@ -91,21 +49,55 @@ pub struct Policy {
     model: Option<Model>,
     /// Packed weights of before, whose memory the next ones take.
     spare_engine: Option<Engine>,
-    spare_transposed: Option<Transposed>,
+    spare_transposed: Option<Arc<Transposed>>,
     memory: Memory,
     /// Memory of keys and values from call to call.
     store: Arc<Store>,
     sampling: SamplingStats,
 }
 
+/// Why what is packed or named anew needs no file.
+const IN_MEMORY: &str = "weights that were made or changed are in memory";
+
+/// An adapter, and what all policies with the same weights under it share.
+#[derive(Clone, Debug)]
+struct Adapted {
+    adapter: Adapter,
+    base: Arc<Base>,
+}
+
+/// Frozen weights, packed once.
+#[derive(Debug)]
+struct Base {
+    version: PolicyVersion,
+    engine: Arc<Engine>,
+    /// For the way back, made when something is learnt.
+    transposed: OnceLock<Arc<Transposed>>,
+}
+
 impl Policy {
-    /// Opens a Hugging Face folder: `config.json` and safetensors.
+    /// Opens a Hugging Face folder: `config.json` and safetensors. A folder of PEFT's, with an adapter and no
+    /// model, is opened together with the folder that it names as its base.
     ///
     /// # Errors
     /// When a file is missing or broken, or the model is one that is not computed here.
     pub fn open(dir: &Path, options: PolicyOptions) -> Result<Policy, OpenPolicyError> {
-        let (config, weights, layout) = checkpoint::open(dir)?;
-        Ok(Policy::from_weights(config, Arc::new(layout), weights, options))
+        if adapter::is_adapter_folder(dir) {
+            let policy = Policy::open_model(&adapter::base_of(dir)?, options)?;
+            let adapter = Adapter::read(dir, &policy.config)?;
+            return Ok(policy.with_adapter(adapter).map_err(adapter::ReadAdapterError::from)?);
+        }
+        Policy::open_model(dir, options)
+    }
+
+    fn open_model(dir: &Path, options: PolicyOptions) -> Result<Policy, OpenPolicyError> {
+        let (config, stored, layout) = checkpoint::open(dir)?;
+        let weights = match options.storage {
+            Storage::Memory => Held::list(stored.read_all()?),
+            Storage::Files => Held::files(&config, stored),
+        };
+        let policy = Policy::of_weights(config, Arc::new(layout), Arc::new(weights), options)?;
+        Ok(Policy { origin: Some(dir.into()), ..policy })
     }
 
     /// The weights of a folder alone, without what sampling and learning need.
@@ -113,7 +105,7 @@ impl Policy {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn read_weights(dir: &Path) -> Result<Weights, OpenPolicyError> {
-        Ok(checkpoint::open(dir)?.1)
+        Ok(checkpoint::open(dir)?.1.read_all()?)
     }
 
     /// A policy with random weights; the same seed gives the same bits.
@@ -123,10 +115,62 @@ impl Policy {
     pub fn random(config: &ModelConfig, seed: u64, options: PolicyOptions) -> Result<Policy, ShapeError> {
         config.check()?;
         let layout = Arc::new(Layout::of_model(config));
-        Ok(Policy::from_weights(config.clone(), layout, Weights::random(config, seed), options))
+        let weights = Arc::new(Held::list(Weights::random(config, seed)));
+        Ok(Policy::of_weights(config.clone(), layout, weights, options).expect(IN_MEMORY))
     }
 
-    /// Writes the current weights and what belongs to them into `dir`, which exists.
+    /// The same weights, frozen, with an adapter that is learnt in their place; another one is dropped. Nothing
+    /// large is copied: policies that are made so of forks of one policy share its weights and their packed
+    /// copies.
+    ///
+    /// # Errors
+    /// When the adapter is one for another shape.
+    pub fn with_adapter(self, adapter: Adapter) -> Result<Policy, LoraError> {
+        let expected = Adapter::expected(&self.config, adapter.lora());
+        let found = adapter.weights.tensors.iter().map(|tensor| (&tensor.name, &tensor.shape));
+        let pairs = found.zip(expected.iter().map(|(name, shape)| (name, shape)));
+        if let Some((found, expected)) = pairs.into_iter().find(|(found, expected)| found != expected) {
+            let said = |(name, shape): (&String, &Vec<usize>)| format!("{shape:?} for `{name}`");
+            return Err(LoraError { key: "shape", found: said(found), expected: said(expected) });
+        }
+        if adapter.weights.tensors.len() != expected.len() {
+            let (found, expected) = (adapter.weights.tensors.len().to_string(), expected.len().to_string());
+            return Err(LoraError { key: "tensors", found, expected });
+        }
+        let base = match &self.adapted {
+            Some(adapted) => adapted.base.clone(),
+            None => {
+                let engine = self.current.clone().unwrap_or_else(|| self.packed(None));
+                let version = self.version_of(&engine);
+                Arc::new(Base { version, engine, transposed: OnceLock::new() })
+            }
+        };
+        let made = (Arc::new(base.engine.with_adapter(&adapter)), adapter.version(&base.version));
+        let adapted = Some(Adapted { adapter, base });
+        let policy = Policy::assemble(self.config, self.layout, self.weights, self.options, adapted, made);
+        Ok(Policy { origin: self.origin, ..policy })
+    }
+
+    /// What is learnt in the place of the weights, if anything is.
+    pub fn adapter(&self) -> Option<&Adapter> {
+        self.adapted.as_ref().map(|adapted| &adapted.adapter)
+    }
+
+    /// The weights that the adapter's and the model's are together, each number rounded once: the weights
+    /// themselves where there is no adapter.
+    ///
+    /// # Errors
+    /// When weights that are in files cannot be read any more.
+    pub fn merged_weights(&self) -> Result<Weights, ReadWeightsError> {
+        let weights = self.weights.to_list()?;
+        Ok(match &self.adapted {
+            Some(adapted) => adapted.adapter.merged(weights),
+            None => weights,
+        })
+    }
+
+    /// Writes the current weights and what belongs to them into `dir`, which exists; an adapter is merged into
+    /// them.
     ///
     /// A policy that was opened is written as its folder was: the same names, number formats and files, and
     /// config, tokenizer and template unchanged. Numbers are rounded to nearest where the folder has bf16 or
@@ -136,7 +180,11 @@ impl Policy {
     /// # Errors
     /// When a file cannot be written, or a format cannot hold a number.
     pub fn save_folder(&self, dir: &Path) -> Result<(), WriteWeightsError> {
-        checkpoint::write_folder(dir, &self.weights, &self.layout)
+        let error = |error: ReadWeightsError| WriteWeightsError { path: dir.into(), reason: error.to_string() };
+        match &self.adapted {
+            Some(_) => checkpoint::write_folder(dir, &self.merged_weights().map_err(error)?, &self.layout),
+            None => checkpoint::write_folder(dir, self.weights.read().map_err(error)?, &self.layout),
+        }
     }
 
     /// As [`save_folder`](Self::save_folder) into a folder that does not exist yet: it is written beside its
@@ -175,9 +223,15 @@ impl Policy {
         Ok(host::logits(&self.engine(), tokens))
     }
 
-    /// A second policy with the current weights and a fresh optimizer.
+    /// A second policy with the current weights or adapter and a fresh optimizer. The two share their weights
+    /// until one of them changes its own; frozen ones they share for good.
     pub fn fork(&self) -> Policy {
-        Policy::from_weights(self.config.clone(), self.layout.clone(), self.weights.clone(), self.options.clone())
+        let engine = self.current.clone().unwrap_or_else(|| self.packed(None));
+        let version = self.version_of(&engine);
+        let (config, layout, options) = (self.config.clone(), self.layout.clone(), self.options.clone());
+        let (weights, adapted) = (self.weights.clone(), self.adapted.clone());
+        let policy = Policy::assemble(config, layout, weights, options, adapted, (engine, version));
+        Policy { origin: self.origin.clone(), ..policy }
     }
 
     /// The model's shape.
@@ -190,9 +244,12 @@ impl Policy {
         &self.options
     }
 
-    /// The current weights.
+    /// The current weights, without what an adapter makes of them; read into memory where they are in files.
+    ///
+    /// # Panics
+    /// When weights that are in files cannot be read any more; see [`merged_weights`](Self::merged_weights).
     pub fn weights(&self) -> &Weights {
-        &self.weights
+        self.weights.read().expect("the weights' files are as they were")
     }
 
     /// What the last call of [`sample`](Sampler::sample) did.
@@ -200,25 +257,54 @@ impl Policy {
         self.sampling
     }
 
-    /// The gradient accumulated since the last step, one list per tensor of
-    /// [`weights`](Self::weights).
+    /// The gradient accumulated since the last step, one list per tensor of [`weights`](Self::weights), or of the
+    /// adapter's where there is one; no list before the first gradient.
     pub fn gradient(&self) -> &[Vec<f32>] {
         &self.gradient
     }
 
     /// Memory that sampling and learning will take at most, for traces of up to `longest` tokens.
     pub fn memory_estimate(&self, longest: usize) -> MemoryEstimate {
-        let packing = self.packing();
-        let (threads, rows) = (packing.threads as u64, packing.rows as u64);
-        MemoryEstimate::new(&self.config, &self.options, self.weights.count(), (threads, rows), longest as u64)
+        self.memory_estimate_with(longest, &self.options, self.adapter().map(Adapter::lora))
     }
 
-    fn from_weights(config: ModelConfig, layout: Arc<Layout>, weights: Weights, options: PolicyOptions) -> Policy {
-        let published = Arc::new(Engine::new(&config, &weights, options.dtype, options.thread_count(), None));
+    /// The same, if this model were computed by other options, and learnt by such an adapter or whole.
+    pub fn memory_estimate_with(&self, longest: usize, options: &PolicyOptions, lora: Option<&Lora>) -> MemoryEstimate {
+        let packing = packing(&self.config, options);
+        let (threads, rows) = (packing.threads as u64, packing.rows as u64);
+        let numbers = |shape: &[usize]| shape.iter().map(|&side| side as u64).product::<u64>();
+        let adapter = |lora| Adapter::expected(&self.config, lora).iter().map(|(_, shape)| numbers(shape)).sum();
+        let counts = (self.parameter_count(), lora.map(adapter));
+        MemoryEstimate::new(&self.config, options, counts, (threads, rows), longest as u64)
+    }
+
+    /// A policy that learns the weights themselves.
+    fn of_weights(
+        config: ModelConfig,
+        layout: Arc<Layout>,
+        weights: Arc<Held>,
+        options: PolicyOptions,
+    ) -> Result<Policy, ReadWeightsError> {
+        // The name first: making it reads every number, so that what is packed was found to be finite.
+        let version = weights.version()?;
+        let engine = Engine::new(&config, &weights, options.dtype, options.thread_count(), None)?;
+        Ok(Policy::assemble(config, layout, weights, options, None, (Arc::new(engine), version)))
+    }
+
+    /// A policy of its parts, the last being what its weights or its adapter are packed as and called.
+    fn assemble(
+        config: ModelConfig,
+        layout: Arc<Layout>,
+        weights: Arc<Held>,
+        options: PolicyOptions,
+        adapted: Option<Adapted>,
+        (published, version): (Arc<Engine>, PolicyVersion),
+    ) -> Policy {
         Policy {
-            optimizer: OptimizerState::new(&weights),
-            gradient: zeros_like(&weights),
-            version: weights.version(),
+            // Made when something is learnt: a policy that is sampled from needs neither.
+            optimizer: OptimizerState::of_counts(&[]),
+            gradient: GradientSums::new(),
+            version,
             current: Some(published.clone()),
             model: None,
             spare_engine: None,
@@ -226,6 +312,8 @@ impl Policy {
             memory: Memory::default(),
             store: Arc::default(),
             sampling: SamplingStats::default(),
+            origin: None,
+            adapted,
             config,
             options,
             layout,
@@ -234,23 +322,100 @@ impl Policy {
         }
     }
 
+    /// Numbers of each tensor that is learnt.
+    fn learnt_counts(&self) -> Vec<usize> {
+        match &self.adapted {
+            Some(adapted) => adapted.adapter.weights.tensors.iter().map(|tensor| tensor.values.len()).collect(),
+            None => self.weights.counts().collect(),
+        }
+    }
+
+    /// The optimizer's state moved out, or one of no step.
+    fn optimizer_or_new(&mut self) -> OptimizerState {
+        if self.optimizer.is_empty() { OptimizerState::of_counts(&self.learnt_counts()) } else { self.optimizer.take() }
+    }
+
+    /// Makes the gradient where there is none yet.
+    fn make_gradient(&mut self) {
+        if self.gradient.is_empty() {
+            self.gradient = zeros(&self.learnt_counts());
+        }
+    }
+
+    /// The name of the current weights, which are packed as `engine`; what was hashed when it was published need
+    /// not be hashed again.
+    fn version_of(&self, engine: &Arc<Engine>) -> PolicyVersion {
+        if Arc::ptr_eq(engine, &self.published) { self.version.clone() } else { self.current_version() }
+    }
+
+    fn current_version(&self) -> PolicyVersion {
+        match &self.adapted {
+            Some(Adapted { adapter, base }) => adapter.version(&base.version),
+            None => self.weights.version().expect(IN_MEMORY),
+        }
+    }
+
     fn packing(&self) -> Packing {
-        let PolicyOptions { micro_batch_tokens, activation_bytes, activations, implementation, .. } = self.options;
-        let (threads, sharing) = match implementation {
-            Implementation::Host => (self.options.thread_count(), self.options.sharing),
-            // The tensor library has threads of its own, and its graphs must not meet.
-            Implementation::Graph => (1, Sharing::Separate),
-        };
-        let row = host::bytes_per_row(&self.config, activations) * threads as u64;
-        let rows = usize::try_from(activation_bytes / row).unwrap_or(usize::MAX);
-        Packing { rows: micro_batch_tokens.min(rows), sharing, threads }
+        packing(&self.config, &self.options)
     }
 
     /// The packed current weights.
     fn engine(&mut self) -> Arc<Engine> {
-        let (dtype, threads, spare) = (self.options.dtype, self.options.thread_count(), &mut self.spare_engine);
-        let make = || Arc::new(Engine::new(&self.config, &self.weights, dtype, threads, spare.take()));
-        self.current.get_or_insert_with(make).clone()
+        if let Some(engine) = &self.current {
+            return engine.clone();
+        }
+        let spare = self.spare_engine.take();
+        let engine = self.packed(spare);
+        self.current.insert(engine).clone()
+    }
+
+    /// The weights or the adapter, which have changed, packed anew.
+    fn packed(&self, spare: Option<Engine>) -> Arc<Engine> {
+        let (dtype, threads) = (self.options.dtype, self.options.thread_count());
+        Arc::new(match &self.adapted {
+            Some(Adapted { adapter, base }) => base.engine.with_adapter(adapter),
+            None => Engine::new(&self.config, &self.weights, dtype, threads, spare).expect(IN_MEMORY),
+        })
+    }
+
+    /// The weights packed for the way back.
+    fn transposed(&mut self) -> Result<Arc<Transposed>, ReadWeightsError> {
+        let (dtype, threads) = (self.options.dtype, self.options.thread_count());
+        let spare = self.spare_transposed.take();
+        let (config, weights) = (&self.config, &self.weights);
+        let make = |spare| Transposed::new(config, weights, dtype, threads, spare).map(Arc::new);
+        let Some(Adapted { base, .. }) = &self.adapted else { return make(spare.and_then(Arc::into_inner)) };
+        match base.transposed.get() {
+            Some(made) => Ok(made.clone()),
+            None => make(None).map(|made| base.transposed.get_or_init(|| made).clone()),
+        }
+    }
+
+    /// What learns, made of the current weights.
+    fn model(&mut self) -> Result<Model, ReadWeightsError> {
+        let adapter = self.adapted.as_ref().map(|adapted| &adapted.adapter);
+        Ok(match self.options.implementation {
+            Implementation::Graph => {
+                let device = model::device().autodiff();
+                Model::Graph(Box::new(Decoder::new(&self.config, self.weights.read()?, adapter, &device)))
+            }
+            Implementation::Host => {
+                let (engine, transposed) = (self.engine(), self.transposed()?);
+                let (adapter, activations) = (self.adapter(), self.options.activations);
+                Model::Host(Box::new(Trainer::new(engine, transposed, &self.weights, adapter, activations)))
+            }
+        })
+    }
+
+    /// What a step changes: weights of one's own, in memory, or the adapter.
+    fn learnt_mut(&mut self) -> Result<&mut Weights, ReadWeightsError> {
+        if let Some(adapted) = &mut self.adapted {
+            return Ok(&mut adapted.adapter.weights);
+        }
+        if Arc::get_mut(&mut self.weights).and_then(Held::list_mut).is_none() {
+            self.weights = Arc::new(Held::list(self.weights.to_list()?));
+        }
+        Ok(Arc::get_mut(&mut self.weights).and_then(Held::list_mut).expect("it was made a moment ago"))
     }
 
     fn clear_gradient(&mut self) {
@@ -258,6 +423,19 @@ impl Policy {
             sum.fill(0.0);
         }
     }
+}
+
+/// How traces are put together.
+fn packing(config: &ModelConfig, options: &PolicyOptions) -> Packing {
+    let PolicyOptions { micro_batch_tokens, activation_bytes, activations, implementation, .. } = *options;
+    let (threads, sharing) = match implementation {
+        Implementation::Host => (options.thread_count(), options.sharing),
+        // The tensor library has threads of its own, and its graphs must not meet.
+        Implementation::Graph => (1, Sharing::Separate),
+    };
+    let row = host::bytes_per_row(config, activations) * threads as u64;
+    let rows = usize::try_from(activation_bytes / row).unwrap_or(usize::MAX);
+    Packing { rows: micro_batch_tokens.min(rows), sharing, threads }
 }
 
 impl Sampler for Policy {
@@ -292,18 +470,13 @@ impl Learner for Policy {
         coefficients: &mut dyn FnMut(usize, &TokenScores) -> Vec<f32>,
     ) -> Result<(), LearnError> {
         packing::check(&self.config, traces)?;
-        let (engine, packing) = (self.engine(), self.packing());
-        let make = || match self.options.implementation {
-            Implementation::Host => {
-                let (activations, spare) = (self.options.activations, self.spare_transposed.take());
-                Model::Host(Box::new(Trainer::new(engine, &self.weights, activations, packing.threads, spare)))
-            }
-            Implementation::Graph => {
-                let device = model::device().autodiff();
-                Model::Graph(Box::new(Decoder::new(&self.config, &self.weights, &device)))
-            }
+        let packing = self.packing();
+        let model = match self.model.take() {
+            Some(model) => model,
+            None => self.model().map_err(|error| LearnError::Other(Box::new(error)))?,
         };
-        let model = self.model.get_or_insert_with(make);
+        self.make_gradient();
+        let model = self.model.insert(model);
         let result = learner::accumulate(model, traces, coefficients, packing, &mut self.memory, &mut self.gradient);
         if result.is_err() {
             self.clear_gradient();
@@ -314,7 +487,14 @@ impl Learner for Policy {
     /// On an error the accumulated gradient is discarded, too.
     fn step(&mut self, rate: f64) -> Result<StepStats, LearnError> {
         let threads = self.options.thread_count();
-        let stats = self.optimizer.step(&mut self.weights, &self.gradient, rate, &self.options.optimizer, threads);
+        let settings = self.options.optimizer;
+        self.make_gradient();
+        let (mut optimizer, gradient) = (self.optimizer_or_new(), std::mem::take(&mut self.gradient));
+        let stats = match self.learnt_mut() {
+            Ok(learnt) => optimizer.step(learnt, &gradient, rate, &settings, threads),
+            Err(error) => Err(LearnError::Other(Box::new(error))),
+        };
+        (self.optimizer, self.gradient) = (optimizer, gradient);
         self.clear_gradient();
         if stats.is_ok() {
             if let Some(Model::Host(trainer)) = self.model.take() {
@@ -329,79 +509,24 @@ impl Learner for Policy {
         let engine = self.engine();
         let old = std::mem::replace(&mut self.published, engine);
         self.spare_engine = Arc::into_inner(old).or(self.spare_engine.take());
-        self.version = self.weights.version();
+        self.version = self.current_version();
         Ok(self.version.clone())
     }
 
     /// Writes the model folder and `optimizer.safetensors`. Where the folder has bf16 or f16, the weights
-    /// stand in f32 beside the optimizer's state, too. A gradient that was not applied yet is not written.
+    /// stand in f32 beside the optimizer's state, too. Of a policy with an adapter the adapter's folder is
+    /// written and not the model's. A gradient that was not applied yet is not written.
     fn save(&self, dir: &Path) -> Result<(), LearnError> {
-        let error = |error: WriteWeightsError| checkpoint_error(dir, &error);
-        self.save_folder(dir).map_err(error)?;
-        let piece = |kind: &str, tensor: &'_ NamedTensor| format!("{kind}.{}", tensor.name);
-        let mut pieces = Vec::new();
-        for (kind, lists) in state_names().into_iter().zip(state_lists(&self.optimizer)) {
-            for (tensor, values) in self.weights.tensors.iter().zip(lists) {
-                let (name, shape) = (piece(kind, tensor), &tensor.shape[..]);
-                pieces.push(Piece::Numbers { name, format: Format::F32, shape, values });
-            }
-        }
-        if !self.layout.is_exact() {
-            for tensor in &self.weights.tensors {
-                let (name, shape, values) = (piece(MASTERS, tensor), &tensor.shape[..], &tensor.values[..]);
-                pieces.push(Piece::Numbers { name, format: Format::F32, shape, values });
-            }
-        }
-        // In the order of the names, as they have always been.
-        pieces.sort_by(|a, b| a.name().cmp(b.name()));
-        checkpoint::write_file(&dir.join(OPTIMIZER), pieces, Note::Steps(self.optimizer.steps)).map_err(error)
+        self.save_state(dir)
     }
 
     /// Publishes what it read; an accumulated gradient is discarded.
     fn restore(&mut self, dir: &Path) -> Result<(), LearnError> {
-        let error = |error: ReadWeightsError| checkpoint_error(dir, &error);
-        let (mut weights, _) = checkpoint::read_folder(dir, &self.config).map_err(error)?;
-        let path = dir.join(OPTIMIZER);
-        let mut kinds = state_names().to_vec();
-        if checkpoint::has_tensors(&path, &format!("{MASTERS}.")).map_err(error)? {
-            kinds.push(MASTERS);
-        }
-        let expected = Weights::expected(&self.config);
-        let named = kinds
-            .into_iter()
-            .flat_map(|kind| expected.iter().map(move |(name, shape)| (format!("{kind}.{name}"), shape.clone())));
-        let (lists, steps) = checkpoint::read_exactly(&path, named.collect()).map_err(error)?;
-        let mut lists = lists.into_iter();
-        let [first, second, mean, square] =
-            state_names().map(|_| lists.by_ref().take(expected.len()).collect::<Vec<_>>());
-        for (tensor, values) in weights.tensors.iter_mut().zip(lists) {
-            tensor.values = values;
-        }
-        let options = std::mem::take(&mut self.options);
-        *self = Policy::from_weights(self.config.clone(), self.layout.clone(), weights, options);
-        self.optimizer = OptimizerState { steps, first, second, mean, square };
-        Ok(())
+        self.restore_state(dir)
     }
 
     /// Every number of the model: matrices, norms and embeddings, tied embeddings once.
     fn parameter_count(&self) -> u64 {
-        self.weights.count()
+        self.weights.counts().map(|count| count as u64).sum()
     }
-}
-
-/// The optimizer's file, and what the weights in f32 are called in it.
-const OPTIMIZER: &str = "optimizer.safetensors";
-const MASTERS: &str = "weights";
-
-/// Names of the optimizer's four lists in its file.
-fn state_names() -> [&'static str; 4] {
-    ["first", "second", "mean", "square"]
-}
-
-fn state_lists(state: &OptimizerState) -> [&Vec<Vec<f32>>; 4] {
-    [&state.first, &state.second, &state.mean, &state.square]
-}
-
-fn checkpoint_error(dir: &Path, error: &dyn std::error::Error) -> LearnError {
-    LearnError::Checkpoint { dir: dir.into(), reason: error.to_string() }
 }

@@ -40,19 +40,7 @@ impl Weights {
             expected.push(("lm_head.weight".to_owned(), vec![config.vocab_size, width]));
         }
         for layer in 0..config.num_hidden_layers {
-            let (query, key, feed) = (config.query_width(), config.key_value_width(), config.intermediate_size);
-            let Biases { query_key_value, output, feed_forward } = config.biases;
-            // Outputs, inputs, and whether a bias is added.
-            let matrices = [
-                ("self_attn.q_proj", query, width, query_key_value),
-                ("self_attn.k_proj", key, width, query_key_value),
-                ("self_attn.v_proj", key, width, query_key_value),
-                ("self_attn.o_proj", width, query, output),
-                ("mlp.gate_proj", feed, width, feed_forward),
-                ("mlp.up_proj", feed, width, feed_forward),
-                ("mlp.down_proj", width, feed, feed_forward),
-            ];
-            for (part, outputs, inputs, bias) in matrices {
+            for Projection { part, outputs, inputs, bias } in matrices(config) {
                 expected.push((format!("model.layers.{layer}.{part}.weight"), vec![outputs, inputs]));
                 if bias {
                     expected.push((format!("model.layers.{layer}.{part}.bias"), vec![outputs]));
@@ -122,27 +110,69 @@ impl Weights {
     /// The name of these weights: 16 hexadecimal digits of a hash over name, shape and bits of every
     /// tensor, in the order of the names.
     pub fn version(&self) -> PolicyVersion {
-        let mut hasher = blake3::Hasher::new();
+        let mut hash = Hash::default();
+        for tensor in &self.tensors {
+            hash.add(&tensor.name, &tensor.shape, &tensor.values);
+        }
+        hash.version()
+    }
+}
+
+/// Makes the name of weights, tensor by tensor in the order of their names.
+#[derive(Debug, Default)]
+pub(crate) struct Hash(blake3::Hasher);
+
+impl Hash {
+    pub(crate) fn add(&mut self, name: &str, shape: &[usize], values: &[f32]) {
         // In pieces that stay in the nearest cache.
         const PIECE: usize = 4096;
-        let mut bytes = vec![0; 4 * PIECE];
-        for tensor in &self.tensors {
-            hasher.update(&(tensor.name.len() as u64).to_le_bytes());
-            hasher.update(tensor.name.as_bytes());
-            hasher.update(&(tensor.shape.len() as u64).to_le_bytes());
-            for &side in &tensor.shape {
-                hasher.update(&(side as u64).to_le_bytes());
-            }
-            for values in tensor.values.chunks(PIECE) {
-                let (bytes, _) = bytes[..4 * values.len()].as_chunks_mut();
-                for (bytes, value) in bytes.iter_mut().zip(values) {
-                    *bytes = value.to_le_bytes();
-                }
-                hasher.update(bytes.as_flattened());
-            }
+        let (hasher, mut bytes) = (&mut self.0, vec![0; 4 * PIECE]);
+        hasher.update(&(name.len() as u64).to_le_bytes());
+        hasher.update(name.as_bytes());
+        hasher.update(&(shape.len() as u64).to_le_bytes());
+        for &side in shape {
+            hasher.update(&(side as u64).to_le_bytes());
         }
-        PolicyVersion { weights: hasher.finalize().to_hex()[..16].to_owned() }
+        for values in values.chunks(PIECE) {
+            let (bytes, _) = bytes[..4 * values.len()].as_chunks_mut();
+            for (bytes, value) in bytes.iter_mut().zip(values) {
+                *bytes = value.to_le_bytes();
+            }
+            hasher.update(bytes.as_flattened());
+        }
     }
+
+    pub(crate) fn version(self) -> PolicyVersion {
+        PolicyVersion { weights: self.0.finalize().to_hex()[..16].to_owned() }
+    }
+}
+
+/// A matrix that every layer has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Projection {
+    /// Its name in its layer.
+    pub(crate) part: &'static str,
+    pub(crate) outputs: usize,
+    pub(crate) inputs: usize,
+    /// Whether a bias is added.
+    pub(crate) bias: bool,
+}
+
+/// The matrices of a layer.
+pub(crate) fn matrices(config: &ModelConfig) -> [Projection; 7] {
+    let (width, query, key, feed) =
+        (config.hidden_size, config.query_width(), config.key_value_width(), config.intermediate_size);
+    let Biases { query_key_value, output, feed_forward } = config.biases;
+    [
+        ("self_attn.q_proj", query, width, query_key_value),
+        ("self_attn.k_proj", key, width, query_key_value),
+        ("self_attn.v_proj", key, width, query_key_value),
+        ("self_attn.o_proj", width, query, output),
+        ("mlp.gate_proj", feed, width, feed_forward),
+        ("mlp.up_proj", feed, width, feed_forward),
+        ("mlp.down_proj", width, feed, feed_forward),
+    ]
+    .map(|(part, outputs, inputs, bias)| Projection { part, outputs, inputs, bias })
 }
 
 /// Nearly normal numbers: sums of twelve uniform ones, which need no logarithm or cosine and so have the

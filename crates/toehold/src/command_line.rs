@@ -71,6 +71,8 @@ pub enum Command {
     Generate(commands::generate::GenerateArgs),
     /// Show exactly the text and the ids that a problem becomes, the prefix marked
     ChatTemplate(commands::chat_template::ChatTemplateArgs),
+    /// Put a trained adapter into its model's weights: an ordinary Hugging Face folder
+    Merge(commands::merge::MergeArgs),
     /// Measure this machine: sampling, learning and GRPO steps, with and without shared prefixes
     Bench(commands::bench::BenchArgs),
     /// Take in traces that others sampled: verl's, TRL's, those of verifiers, or JSON lines
@@ -120,6 +122,7 @@ pub fn run(line: CommandLine) -> ExitCode {
         Command::Score(args) => commands::score::run(&args, &output),
         Command::Generate(args) => commands::generate::run(&args, &output),
         Command::ChatTemplate(args) => commands::chat_template::run(&args, &output),
+        Command::Merge(args) => commands::merge::run(&args, &output),
         Command::Bench(args) => commands::bench::run(&args, &output),
         Command::Import(args) => commands::import::run(&args, &output),
         Command::Export(args) => commands::export::run(&args, &output),

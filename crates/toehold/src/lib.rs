@@ -25,6 +25,7 @@ pub mod hub;
 pub mod import;
 pub mod interrupt;
 pub mod material;
+pub mod memory;
 pub mod prepare;
 pub mod recipes;
 pub mod report;

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
-use toehold_policy::{Dtype, Implementation, Policy, PolicyOptions};
+use toehold_policy::{Adapter, Dtype, Implementation, Lora, Policy, PolicyOptions, Scaling, Storage, Target};
 use toehold_rollout::collect::TextJudge;
 use toehold_rollout::store::PolicyRecord;
 use toehold_rollout::template::ChatTemplateError;
@@ -252,7 +252,42 @@ fn open_policy(plan: &Plan, model: &Path) -> Result<Policy> {
     if plan.policy.learner == recipe::LearnerKind::Graph {
         toehold_policy::check_graph_device()?;
     }
-    Ok(Policy::open(model, policy_options(plan))?)
+    let policy = Policy::open(model, policy_options(plan))?;
+    let Some(lora) = &plan.policy.lora else { return Ok(policy) };
+    if policy.adapter().is_some() {
+        bail!(
+            "policy.model is {}, a folder with an adapter, and [policy.lora] asks for a new one\n\
+             hint: leave [policy.lora] out to go on with that adapter, or merge it first: `toehold merge {} OUT`",
+            plan.policy.model.display(),
+            plan.policy.model.display()
+        );
+    }
+    // Apart from all else that is drawn by the run's seed.
+    let seed = toehold_training::random::seed_for(plan.run.seed, "adapter", &[]);
+    let adapter = Adapter::random(policy.config(), lora_of(lora), seed)?;
+    Ok(policy.with_adapter(adapter)?)
+}
+
+/// The adapter that a recipe asks for.
+fn lora_of(written: &recipe::Lora) -> Lora {
+    let target = |target: &recipe::LoraTarget| match target {
+        recipe::LoraTarget::QProj => Target::Query,
+        recipe::LoraTarget::KProj => Target::Key,
+        recipe::LoraTarget::VProj => Target::Value,
+        recipe::LoraTarget::OProj => Target::Output,
+        recipe::LoraTarget::GateProj => Target::Gate,
+        recipe::LoraTarget::UpProj => Target::Up,
+        recipe::LoraTarget::DownProj => Target::Down,
+    };
+    Lora {
+        rank: written.rank as usize,
+        alpha: written.alpha,
+        targets: written.targets.iter().map(target).collect(),
+        scaling: match written.scaling {
+            recipe::LoraScaling::Rank => Scaling::ByRank,
+            recipe::LoraScaling::RootOfRank => Scaling::ByRootOfRank,
+        },
+    }
 }
 
 /// How the plan's policy computes.
@@ -268,6 +303,8 @@ pub(crate) fn policy_options(plan: &Plan) -> PolicyOptions {
         },
         cache_bytes: u64::from(plan.policy.cache_mib) << 20,
         micro_batch_tokens: plan.policy.micro_batch_tokens as usize,
+        // Beside an adapter the weights are never changed.
+        storage: if plan.policy.lora.is_some() { Storage::Files } else { Storage::Memory },
         ..PolicyOptions::default()
     };
     options.optimizer.clip = plan.train.clip;

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
 use serde_json::{Map, Value};
-use toehold_policy::{Policy, PolicyOptions};
+use toehold_policy::{Policy, PolicyOptions, Storage};
 use toehold_rollout::{Prompts, TokenId, TokenizerFile};
 
 use crate::chat_args::ChatArgs;
@@ -69,6 +69,8 @@ impl Model {
         let options = PolicyOptions {
             dtype: args.dtype.into(),
             threads: args.threads.map(NonZeroUsize::get),
+            // Nothing here changes a weight.
+            storage: Storage::Files,
             ..PolicyOptions::default()
         };
         let prompts = match args.chat {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::ConfigError;
+use crate::adapter::ReadAdapterError;
 
 /// Why a folder cannot be opened as a policy.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +15,9 @@ pub enum OpenPolicyError {
     /// The weights are at fault.
     #[error(transparent)]
     Weights(#[from] ReadWeightsError),
+    /// The folder holds an adapter, and that or its base is at fault.
+    #[error(transparent)]
+    Adapter(#[from] ReadAdapterError),
 }
 
 /// Why weights cannot be read.
@@ -43,6 +47,12 @@ pub enum ReadWeightsError {
         path: PathBuf,
         /// The system's reason.
         source: std::io::Error,
+    },
+    /// A file is another one than when it was opened.
+    #[error("{path} has changed since it was opened")]
+    Changed {
+        /// The file.
+        path: PathBuf,
     },
     /// A file is larger than any of its kind.
     #[error("{path} has more than {limit} bytes, more than any file of its kind")]

@@ -6,6 +6,7 @@
 use std::fs;
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use safetensors::tensor::{Metadata, TensorInfo};
 
@@ -29,6 +30,8 @@ pub(super) struct File {
     pub(super) tensors: Vec<Listed>,
     /// What [`Note::Steps`] says.
     pub(super) steps: Option<u64>,
+    /// When it was last written to, where the system says.
+    modified: Option<SystemTime>,
 }
 
 /// A tensor as the header describes it.
@@ -76,7 +79,8 @@ impl File {
     pub(super) fn open(path: PathBuf) -> Result<File, ReadWeightsError> {
         let read = |source| ReadWeightsError::Read { path: path.clone(), source };
         let mut reader = fs::File::open(&path).map_err(read)?;
-        let bytes = reader.metadata().map_err(read)?.len();
+        let metadata = reader.metadata().map_err(read)?;
+        let (bytes, modified) = (metadata.len(), metadata.modified().ok());
         let broken = |reason: String| ReadWeightsError::Broken { path: path.clone(), bytes, reason };
         let mut length = [0; 8];
         if bytes < 8 {
@@ -100,7 +104,7 @@ impl File {
             Some(Listed { name, format: Format::of(dtype), shape, place: data_offsets })
         });
         let steps = header.metadata().as_ref().and_then(|notes| notes.get("steps")?.parse().ok());
-        Ok(File { tensors: tensors.collect(), bytes, start, steps, path })
+        Ok(File { tensors: tensors.collect(), bytes, start, steps, modified, path })
     }
 
     /// Its name in its folder.
@@ -121,6 +125,10 @@ impl File {
     fn scan_from(&self, place: usize) -> Result<Scan<'_>, ReadWeightsError> {
         let read = |source| ReadWeightsError::Read { path: self.path.clone(), source };
         let mut reader = fs::File::open(&self.path).map_err(read)?;
+        let metadata = reader.metadata().map_err(read)?;
+        if (metadata.len(), metadata.modified().ok()) != (self.bytes, self.modified) {
+            return Err(ReadWeightsError::Changed { path: self.path.clone() });
+        }
         reader.seek(SeekFrom::Start(self.start + place as u64)).map_err(read)?;
         Ok(Scan { file: self, reader, piece: Vec::new() })
     }

@@ -27,18 +27,28 @@ pub(crate) use self::numbers::Format;
 use crate::ModelConfig;
 use crate::weights::{NamedTensor, Weights};
 
+/// What stands before the names of all tensors but the head, unless the bare model was saved.
+const BARE: &str = "model.";
 const HEAD: &str = "lm_head.weight";
 const EMBEDDING: &str = "model.embed_tokens.weight";
 
-/// Reads a folder: its config, its weights, how they are stored, and the files beside them.
+/// The weights of a folder whose headers were read and found to be the model's, in their files.
+#[derive(Debug)]
+pub(crate) struct StoredWeights {
+    files: Vec<File>,
+    /// By the model's own name of a tensor: which file, and which of its tensors.
+    places: BTreeMap<String, (usize, usize)>,
+}
+
+/// Reads a folder's config and headers: where its weights are, how they are stored, and the files beside them.
 ///
 /// # Errors
 /// See [`OpenPolicyError`].
-pub(crate) fn open(dir: &Path) -> Result<(ModelConfig, Weights, Layout), OpenPolicyError> {
+pub(crate) fn open(dir: &Path) -> Result<(ModelConfig, StoredWeights, Layout), OpenPolicyError> {
     let path = dir.join("config.json");
     let text = crate::config::read_text(&path)?;
     let config = ModelConfig::parse(&text, &path)?;
-    let (weights, layout) = read_folder(dir, &config)?;
+    let (weights, layout) = open_folder(dir, &config)?;
     Ok((config, weights, layout.with_files_of(dir, text)?))
 }
 
@@ -46,25 +56,35 @@ pub(crate) fn open(dir: &Path) -> Result<(ModelConfig, Weights, Layout), OpenPol
 ///
 /// # Errors
 /// See [`ReadWeightsError`].
-pub(crate) fn read_folder(dir: &Path, config: &ModelConfig) -> Result<(Weights, Layout), ReadWeightsError> {
+pub(crate) fn read_folder(dir: &Path, config: &ModelConfig) -> Result<Weights, ReadWeightsError> {
+    open_folder(dir, config)?.0.read_all()
+}
+
+fn open_folder(dir: &Path, config: &ModelConfig) -> Result<(StoredWeights, Layout), ReadWeightsError> {
     let (named, index, files) = layout::files(dir)?;
     let files: Vec<File> = files.into_iter().map(|name| File::open(dir.join(name))).collect::<Result<_, _>>()?;
     if let Some(index) = &index {
         index.check(&files)?;
     }
-    let expected: BTreeMap<String, Vec<usize>> = Weights::expected(config).into_iter().collect();
-    compare(&files, &expected, config, &named)?;
+    let prefix = if is_bare(&files) { BARE } else { "" };
+    let bare = |name: &str| name.strip_prefix(prefix).unwrap_or(name).to_owned();
+    // By the name in the files: the model's own name, and its shape.
+    let models: BTreeMap<String, String> =
+        Weights::expected(config).into_iter().map(|(name, _)| (bare(&name), name)).collect();
+    let expected: BTreeMap<String, Vec<usize>> =
+        Weights::expected(config).into_iter().map(|(name, shape)| (bare(&name), shape)).collect();
+    compare(&files, &expected, config, &bare(EMBEDDING), &named)?;
 
-    let (mut wanted, mut stored) = (Vec::new(), Vec::new());
-    for file in &files {
+    let (mut places, mut stored) = (BTreeMap::new(), Vec::new());
+    for (number, file) in files.iter().enumerate() {
         let mut entries = Vec::new();
-        for listed in &file.tensors {
+        for (place, listed) in file.tensors.iter().enumerate() {
             let Listed { name, format, shape, .. } = listed;
-            let source = if expected.contains_key(name) {
-                wanted.push((file, listed));
-                Source::Weight(name.clone())
+            let source = if let Some(own) = models.get(name) {
+                places.insert(own.clone(), (number, place));
+                Source::Weight(own.clone())
             } else if name == HEAD {
-                // Compared with the embedding when that is there.
+                // Compared with the embedding below.
                 Source::Weight(EMBEDDING.to_owned())
             } else {
                 Source::Carried(Scan::at(file, listed)?.bytes(listed)?)
@@ -73,11 +93,79 @@ pub(crate) fn read_folder(dir: &Path, config: &ModelConfig) -> Result<(Weights, 
         }
         stored.push(StoredFile { name: file.name(), tensors: entries });
     }
-    let weights = Weights { tensors: read_all(&wanted)? };
+    let weights = StoredWeights { files, places };
     if config.tie_word_embeddings {
-        check_tied(&files, &weights, &named)?;
+        weights.check_tied(&named)?;
     }
     Ok((weights, Layout::new(stored, index.map(|index| index.text))))
+}
+
+impl StoredWeights {
+    /// The numbers of one tensor that the model has; all are finite.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is another one by now, or has a number that is not finite.
+    pub(crate) fn read(&self, name: &str) -> Result<Vec<f32>, ReadWeightsError> {
+        let (file, listed) = self.place(name);
+        Scan::at(file, listed)?.values(listed)
+    }
+
+    /// All tensors; while one thread waits for the disk another one converts.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub(crate) fn read_all(&self) -> Result<Weights, ReadWeightsError> {
+        const READERS: usize = 4;
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(READERS);
+        let names: Vec<&String> = self.places.keys().collect();
+        let (next, read) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(names.len())));
+        std::thread::scope(|scope| {
+            for _ in 0..threads.min(names.len()) {
+                scope.spawn(|| {
+                    while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let values = self.read(name);
+                        read.lock().unwrap_or_else(PoisonError::into_inner).push((*name, values));
+                    }
+                });
+            }
+        });
+        let mut read = read.into_inner().unwrap_or_else(PoisonError::into_inner);
+        // The order of the threads must not be seen, not even in which complaint is made.
+        read.sort_by_key(|(name, _)| *name);
+        let tensor = |(name, values): (&String, Result<_, _>)| {
+            Ok(NamedTensor { name: name.clone(), shape: self.place(name).1.shape.clone(), values: values? })
+        };
+        Ok(Weights { tensors: read.into_iter().map(tensor).collect::<Result<_, _>>()? })
+    }
+
+    fn place(&self, name: &str) -> (&File, &Listed) {
+        let (file, place) = self.places[name];
+        (&self.files[file], &self.files[file].tensors[place])
+    }
+
+    /// A head that is stored although it is tied must be the embedding, to the bit.
+    fn check_tied(&self, named: &Path) -> Result<(), ReadWeightsError> {
+        for file in &self.files {
+            let Some(head) = file.tensors.iter().find(|listed| listed.name == HEAD) else { continue };
+            if let Format::Other(found) = head.format {
+                let (path, name) = (file.path.clone(), HEAD.to_owned());
+                return Err(ReadWeightsError::Format { path, name, found: found.to_string() });
+            }
+            let embedding = self.read(EMBEDDING)?;
+            let mut left = embedding.as_slice();
+            let mut equal = true;
+            let mut compare = |values: &[f32]| {
+                let (own, rest) = left.split_at(values.len());
+                equal &= own == values;
+                left = rest;
+            };
+            Scan::at(file, head)?.pieces(head, &mut compare)?;
+            if !equal {
+                return Err(ReadWeightsError::NotTied { path: named.into() });
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Reads one safetensors file that holds exactly the tensors `expected`, in that order, and the count
@@ -90,17 +178,33 @@ pub(crate) fn read_exactly(
     expected: Vec<(String, Vec<usize>)>,
 ) -> Result<(Vec<Vec<f32>>, u64), ReadWeightsError> {
     let file = File::open(path.to_path_buf())?;
+    let lists = read_lists(&file, expected)?;
+    let reason = "its header does not say how many steps were made".to_owned();
+    let steps = file.steps.ok_or_else(|| file.broken(reason))?;
+    Ok((lists, steps))
+}
+
+/// As [`read_exactly`], of a file that knows no steps.
+///
+/// # Errors
+/// See [`ReadWeightsError`].
+pub(crate) fn read_tensors(
+    path: &Path,
+    expected: Vec<(String, Vec<usize>)>,
+) -> Result<Vec<Vec<f32>>, ReadWeightsError> {
+    read_lists(&File::open(path.to_path_buf())?, expected)
+}
+
+fn read_lists(file: &File, expected: Vec<(String, Vec<usize>)>) -> Result<Vec<Vec<f32>>, ReadWeightsError> {
     let shapes = expected.iter().cloned().collect();
-    check_names(std::slice::from_ref(&file), &shapes, path, |_| false)?;
+    check_names(std::slice::from_ref(file), &shapes, &file.path, |_| false)?;
     let places: BTreeMap<&str, usize> = expected.iter().enumerate().map(|(i, (name, _))| (name.as_str(), i)).collect();
     let mut lists = vec![Vec::new(); expected.len()];
     let mut scan = file.scan()?;
     for listed in &file.tensors {
         lists[places[listed.name.as_str()]] = scan.values(listed)?;
     }
-    let reason = "its header does not say how many steps were made".to_owned();
-    let steps = file.steps.ok_or_else(|| file.broken(reason))?;
-    Ok((lists, steps))
+    Ok(lists)
 }
 
 /// Whether a safetensors file has a tensor whose name begins so.
@@ -136,28 +240,24 @@ pub(crate) fn write_folder(dir: &Path, weights: &Weights, layout: &Layout) -> Re
     Ok(())
 }
 
-/// Reads tensors, sorted by name; while one thread waits for the disk another one converts.
-fn read_all(wanted: &[(&File, &Listed)]) -> Result<Vec<NamedTensor>, ReadWeightsError> {
-    const READERS: usize = 4;
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(READERS);
-    let (next, read) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(wanted.len())));
-    std::thread::scope(|scope| {
-        for _ in 0..threads.min(wanted.len()) {
-            scope.spawn(|| {
-                while let Some((file, listed)) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let values = Scan::at(file, listed).and_then(|mut scan| scan.values(listed));
-                    read.lock().unwrap_or_else(PoisonError::into_inner).push((*listed, values));
-                }
-            });
-        }
-    });
-    let mut read = read.into_inner().unwrap_or_else(PoisonError::into_inner);
-    // The order of the threads must not be seen, not even in which complaint is made.
-    read.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
-    let tensor = |(listed, values): (&Listed, Result<_, _>)| {
-        Ok(NamedTensor { name: listed.name.clone(), shape: listed.shape.clone(), values: values? })
-    };
-    read.into_iter().map(tensor).collect()
+/// Writes the files that the layout has beside weights and config, for a folder that is to be read with the
+/// model's: tokenizer, template, generation settings.
+///
+/// # Errors
+/// When a file cannot be written.
+pub(crate) fn write_files_beside(dir: &Path, layout: &Layout) -> Result<(), WriteWeightsError> {
+    let of_weights = ["config.json", "model.safetensors.index.json"];
+    for (name, bytes) in layout.beside().iter().filter(|(name, _)| !of_weights.contains(&name.as_str())) {
+        write_whole(&dir.join(name), bytes)?;
+    }
+    Ok(())
+}
+
+/// Whether the files hold the model without its head's module around it, as transformers' `AutoModel` saves it.
+fn is_bare(files: &[File]) -> bool {
+    let has = |is: &dyn Fn(&str) -> bool| files.iter().flat_map(|file| &file.tensors).any(|listed| is(&listed.name));
+    let embedding = EMBEDDING.strip_prefix(BARE);
+    has(&|name| Some(name) == embedding) && !has(&|name| name.starts_with(BARE))
 }
 
 /// Complains about every difference between the headers and the config.
@@ -165,6 +265,7 @@ fn compare(
     files: &[File],
     expected: &BTreeMap<String, Vec<usize>>,
     config: &ModelConfig,
+    embedding: &str,
     named: &Path,
 ) -> Result<(), ReadWeightsError> {
     // Some writers store the tied matrix twice, and old ones the rotary frequencies.
@@ -173,13 +274,13 @@ fn compare(
     check_names(files, expected, named, may_be)?;
     let head = files.iter().flat_map(|file| file.tensors.iter().map(move |listed| (file, listed)));
     let head =
-        head.filter(|(_, listed)| tied && listed.name == HEAD).find(|(_, head)| head.shape != expected[EMBEDDING]);
+        head.filter(|(_, listed)| tied && listed.name == HEAD).find(|(_, head)| head.shape != expected[embedding]);
     match head {
         Some((file, head)) => Err(ReadWeightsError::Shape {
             path: file.path.clone(),
             name: HEAD.into(),
             found: head.shape.clone(),
-            expected: expected[EMBEDDING].clone(),
+            expected: expected[embedding].clone(),
         }),
         None => Ok(()),
     }
@@ -224,29 +325,6 @@ fn check_names(
     if let Some(first) = unexpected.first() {
         let (name, count) = (first.to_string(), unexpected.len());
         return Err(ReadWeightsError::Unexpected { path: named.into(), name, count });
-    }
-    Ok(())
-}
-
-/// A head that is stored although it is tied must be the embedding, to the bit.
-fn check_tied(files: &[File], weights: &Weights, named: &Path) -> Result<(), ReadWeightsError> {
-    for file in files {
-        let Some(head) = file.tensors.iter().find(|listed| listed.name == HEAD) else { continue };
-        if let Format::Other(found) = head.format {
-            let (path, name) = (file.path.clone(), HEAD.to_owned());
-            return Err(ReadWeightsError::Format { path, name, found: found.to_string() });
-        }
-        let mut embedding = weights.values(EMBEDDING);
-        let mut equal = true;
-        let mut compare = |values: &[f32]| {
-            let (own, rest) = embedding.split_at(values.len());
-            equal &= own == values;
-            embedding = rest;
-        };
-        Scan::at(file, head)?.pieces(head, &mut compare)?;
-        if !equal {
-            return Err(ReadWeightsError::NotTied { path: named.into() });
-        }
     }
     Ok(())
 }

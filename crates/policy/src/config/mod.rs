@@ -16,7 +16,8 @@ use serde_json::{Value, json};
 
 use self::family::{Bias, Window};
 pub use self::family::{Biases, Family};
-use self::file::{File, shortened};
+use self::file::File;
+pub(crate) use self::file::shortened;
 pub use self::rotary::RopeScaling;
 
 /// Bytes of a `config.json` at most: real ones have a few thousand.

@@ -93,11 +93,10 @@ pub(super) enum Leave {
 impl Workspace {
     /// The residual stream after the last layer is left in `passing.residual`.
     pub(super) fn forward(&mut self, engine: &Engine, tokens: Tokens<'_>, leave: Leave) {
-        let width = engine.config.hidden_size;
         let residual = &mut self.passing.residual;
         residual.clear();
         for &token in &tokens.trie.tokens {
-            residual.extend_from_slice(&engine.embedding[token as usize * width..][..width]);
+            engine.embed(token, residual);
         }
         let layers = engine.layers.len();
         self.layers.resize_with(if leave == Leave::Everything { layers } else { 1 }, Kept::default);

@@ -5,6 +5,7 @@
 //! sequences of its own. The tensor graph in [`crate::model`] is the reference that this is tested
 //! against.
 
+mod adapter;
 pub(crate) mod attention;
 pub(crate) mod ceilings;
 mod engine;

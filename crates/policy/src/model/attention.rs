@@ -1,6 +1,8 @@
 //! Grouped-query attention, for some families with a norm on each head's queries and keys.
+//!
+//! The graph knows what leads to attention and what follows it; attention itself is [`super::blocks`].
 
-use burn::tensor::{Device, Tensor, TensorData, activation};
+use burn::tensor::{Device, Tensor};
 
 use crate::ModelConfig;
 use crate::model::linear::Linear;
@@ -19,55 +21,44 @@ pub(crate) struct Attention {
 }
 
 /// What all layers share in one forward pass.
+///
+/// Sequences are filled up on the right. No token that counts looks there, and the filling's own results are
+/// never read, so it needs no mask.
 #[derive(Clone, Debug)]
 pub(crate) struct Positions {
     batch: usize,
     length: usize,
     rotary: Rotary,
-    /// 0 where a position may look, far below any score where it may not:
-    /// `[1, 1, heads per group · length, length]`.
-    mask: Tensor<4>,
 }
 
 impl Positions {
-    /// Causal positions `0 .. length` for `batch` sequences.
-    ///
-    /// Sequences are filled up on the right. No token that counts looks there, and the filling's own
-    /// results are never read, so it needs no mask of its own.
+    /// Positions `0 .. length` for `batch` sequences.
     pub(crate) fn new(config: &ModelConfig, batch: usize, length: usize, device: &Device) -> Positions {
-        let group = config.heads_per_group();
-        let mut mask = vec![0.0; group * length * length];
-        for (row, mask) in mask.chunks_exact_mut(length).enumerate() {
-            // Its exponential is exactly 0 beside any real score.
-            mask[row % length + 1..].fill(-1e30f32);
-        }
-        let mask = Tensor::from_data(TensorData::new(mask, [1, 1, group * length, length]), device);
-        Positions { batch, length, rotary: Rotary::new(config, length, device), mask }
+        Positions { batch, length, rotary: Rotary::new(config, length, device) }
     }
 }
 
 impl Attention {
-    /// `x: [batch · length, width]`
-    pub(crate) fn forward(&self, x: Tensor<2>, config: &ModelConfig, positions: &Positions) -> Tensor<2> {
-        let Positions { batch, length, rotary, mask } = positions;
+    /// Queries, scaled, `[batch, heads, length, dim]`, keys and values, `[batch, groups, length, dim]`, of `x:
+    /// [batch · length, width]`.
+    pub(crate) fn project(&self, x: Tensor<2>, config: &ModelConfig, positions: &Positions) -> [Tensor<4>; 3] {
+        let Positions { batch, length, rotary } = positions;
         let (batch, length, dim) = (*batch, *length, config.head_dim);
-        let (heads, groups, per_group) =
-            (config.num_attention_heads, config.num_key_value_heads, config.heads_per_group());
+        let (heads, groups) = (config.num_attention_heads, config.num_key_value_heads);
         let (query, key, value) = (self.query.forward(x.clone()), self.key.forward(x.clone()), self.value.forward(x));
         let mut query = query.reshape([batch * length * heads, dim]);
         let mut key = key.reshape([batch * length * groups, dim]);
         if let Some((of_queries, of_keys)) = &self.head_norms {
             (query, key) = (of_queries.forward(query), of_keys.forward(key));
         }
-        let query = rotary.turn(query.reshape([batch, length, heads, dim])).swap_dims(1, 2);
-        let key = rotary.turn(key.reshape([batch, length, groups, dim])).swap_dims(1, 2);
-        let value = value.reshape([batch, length, groups, dim]).swap_dims(1, 2);
+        let query = rotary.turn(query.reshape([batch, length, heads, dim])) * (dim as f64).powf(-0.5);
+        let key = rotary.turn(key.reshape([batch, length, groups, dim]));
+        [query, key, value.reshape([batch, length, groups, dim])].map(|heads| heads.swap_dims(1, 2))
+    }
 
-        // The heads of a group stand under each other, so that no key or value is repeated.
-        let query = query.reshape([batch, groups, per_group * length, dim]) * (dim as f64).powf(-0.5);
-        let scores = query.matmul(key.swap_dims(2, 3)) + mask.clone();
-        let attended = activation::softmax(scores, 3).matmul(value);
-        let attended = attended.reshape([batch, heads, length, dim]).swap_dims(1, 2);
-        self.output.forward(attended.reshape([batch * length, heads * dim]))
+    /// What a layer adds to its input, of what attention gave: `[batch, heads, length, dim]`.
+    pub(crate) fn output(&self, attended: Tensor<4>) -> Tensor<2> {
+        let [batch, heads, length, dim] = attended.dims();
+        self.output.forward(attended.swap_dims(1, 2).reshape([batch * length, heads * dim]))
     }
 }

@@ -5,13 +5,14 @@
 //! in one list in the order of [`Weights`](crate::Weights).
 
 mod attention;
+mod blocks;
 mod decoder;
 mod feed_forward;
 mod linear;
 mod norm;
 mod rotary;
 
-pub(crate) use decoder::Decoder;
+pub(crate) use decoder::{Decoder, Going};
 
 use burn::tensor::Device;
 

@@ -95,6 +95,32 @@ fn shards_and_half_precision_are_read() {
     }
 }
 
+/// The bare model, as transformers' `AutoModel` saves it: read as it is, and written under its own names.
+#[test]
+fn names_without_their_beginning_are_read_and_kept() {
+    for tied in [true, false] {
+        let (dir, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let policy = random(&small(tied), 1);
+        policy.save_folder(dir.path()).unwrap();
+        let bare = stored(policy.weights())
+            .into_iter()
+            .map(|(name, shape, bytes)| (name.strip_prefix("model.").unwrap_or(&name).to_owned(), shape, bytes));
+        write(&dir.path().join("model.safetensors"), bare);
+        let read = Policy::open(dir.path(), options(1)).unwrap();
+        assert_eq!(read.weights(), policy.weights());
+        read.save_folder(out.path()).unwrap();
+        let names = |dir: &Path| -> Vec<String> {
+            let bytes = std::fs::read(dir.join("model.safetensors")).unwrap();
+            let mut names: Vec<String> =
+                SafeTensors::deserialize(&bytes).unwrap().names().into_iter().map(str::to_owned).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(out.path()), names(dir.path()));
+        assert!(names(out.path()).contains(&"layers.0.self_attn.q_proj.weight".to_owned()));
+    }
+}
+
 /// Opens a folder after `damage` and compares the complaint.
 #[track_caller]
 fn check(damage: impl Fn(&Path, Vec<Stored>), expected: Expect) {

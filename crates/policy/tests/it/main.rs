@@ -1,6 +1,7 @@
 //! The policy against transformers, against itself, and against finite differences.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test fails by panicking, and nobody reads its documentation")]
 
+mod adapters;
 mod checkpoint;
 mod config;
 mod families;
@@ -8,6 +9,7 @@ mod learning;
 mod sampling;
 mod saving;
 mod sharing;
+mod storage;
 mod transformers;
 
 use std::ops::ControlFlow;

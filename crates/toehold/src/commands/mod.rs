@@ -8,6 +8,7 @@ pub mod evaluate;
 pub mod export;
 pub mod generate;
 pub mod import;
+pub mod merge;
 pub mod methods;
 pub mod pretrain;
 pub mod problems;

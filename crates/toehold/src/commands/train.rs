@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 
 use anyhow::{Result, bail};
 use clap::Args;
+use toehold_policy::{Adapter, Dtype, Lora, MemoryEstimate, PolicyOptions, Scaling, Storage, Target};
 use toehold_rollout::Store;
 use toehold_rollout::store::Stage;
 use toehold_training::Plan;
@@ -21,6 +22,7 @@ use crate::engines::{self, Engines, RemotePlan};
 use crate::import;
 use crate::interrupt::{self, Interrupted};
 use crate::material;
+use crate::memory::{self, Way};
 use crate::prepare::{self, Prepared};
 use crate::run_folder::read_events;
 use crate::terminal::{self, Mode, Output, Progress};
@@ -56,7 +58,7 @@ pub fn execute(prepared: &Prepared, output: &Output) -> Result<()> {
     if prepare::uses_collection(&prepared.plan) && is_empty {
         bail!("nothing was sampled yet\nhint: `{}` comes first", prepared.resume_command("sample"));
     }
-    say_memory(prepared, output);
+    say_memory(prepared, output)?;
     let newest = checkpoint::latest(&prepared.folder.checkpoints())?.map(|(_, checkpoint)| checkpoint.step);
     let mut listener = Telling {
         log: EventLog::open(&prepared.folder.events(), newest)?,
@@ -81,15 +83,22 @@ pub fn execute(prepared: &Prepared, output: &Output) -> Result<()> {
 
 /// Says how much memory the policies of a training take at most, and warns where the machine has less. The
 /// program, the store and the allocator need some beside it.
-fn say_memory(prepared: &Prepared, output: &Output) {
+///
+/// # Errors
+/// What no setting of batches makes smaller is more than the machine has.
+fn say_memory(prepared: &Prepared, output: &Output) -> Result<()> {
     let Plan { collect, train, objective, .. } = &prepared.plan;
     let prompt = prepared.starts.iter().map(|start| start.prompt.len()).max().unwrap_or(0);
     // A prefix is part of a trace that was collected, and a completion comes after it. Worked solutions and
     // traces shown in the prompt may be longer; what they take then is not foreseen.
     let longest = prompt + (collect.max_tokens + train.max_tokens) as usize;
     let estimate = prepared.base.memory_estimate(longest);
-    // The base policy stays beside the one that learns, and so does a reference.
-    let others = 1 + u64::from(objective.modifiers.kl.is_some());
+    // The base policy stays beside the one that learns, and so does a reference; beside frozen weights they are
+    // the same.
+    let others = match prepared.base.adapter() {
+        Some(_) => 0,
+        None => 1 + u64::from(objective.modifiers.kl.is_some()),
+    };
     let needed = estimate.total() + others * (estimate.weights + estimate.optimizer);
     output.say(format!(
         "memory: the policy takes at most {} ({} weights and optimizer, {} gradients and activations, {} keys and values)",
@@ -98,7 +107,28 @@ fn say_memory(prepared: &Prepared, output: &Output) {
         terminal::bytes(estimate.gradients + estimate.activations),
         terminal::bytes(estimate.cache),
     ));
-    if let Some(free) = available_memory().filter(|&free| free < needed) {
+    // What smaller batches and caches leave.
+    let kept = |estimate: &MemoryEstimate, others: u64| {
+        (1 + others) * estimate.weights + estimate.optimizer + estimate.gradients
+    };
+    if let Some(machine) = memory::of_machine() {
+        let way = |set, dtype, lora: Option<&Lora>| {
+            let storage = if lora.is_some() { Storage::Files } else { Storage::Memory };
+            let options = PolicyOptions { dtype, storage, ..prepared.base.options().clone() };
+            let others = if lora.is_some() { 0 } else { others };
+            Way { set, bytes: kept(&prepared.base.memory_estimate_with(longest, &options, lora), others) }
+        };
+        let lora = Lora { rank: 16, alpha: 32.0, targets: Target::ALL.to_vec(), scaling: Scaling::ByRank };
+        let ways = [
+            way("--set policy.dtype=bf16", Dtype::Bf16, prepared.base.adapter().map(Adapter::lora)),
+            way("--set policy.lora.rank=16", Dtype::F32, Some(&lora)),
+            way("--set policy.lora.rank=16 --set policy.dtype=bf16", Dtype::Bf16, Some(&lora)),
+        ];
+        if let Some(refusal) = memory::refusal(kept(&estimate, others), machine, &ways) {
+            bail!(refusal);
+        }
+    }
+    if let Some(free) = memory::available().filter(|&free| free < needed) {
         output.warn(format!(
             "only {} of memory are free, {} may be needed\n\
              hint: lower policy.micro_batch_tokens or policy.cache_mib",
@@ -106,13 +136,7 @@ fn say_memory(prepared: &Prepared, output: &Output) {
             terminal::bytes(needed)
         ));
     }
-}
-
-/// Memory that the system could still give, where it says so.
-fn available_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
+    Ok(())
 }
 
 /// Steps of the finished training of this run; none while it is unfinished.

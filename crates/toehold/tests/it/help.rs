@@ -43,6 +43,7 @@ fn the_program() {
                         server
               score     Log-probabilities of given tokens, to compare with any other engine
               generate  Complete a prompt, or JSON lines of prompts, after a prefix where one is given
+              merge     Put a trained adapter into its model's weights: an ordinary Hugging Face folder
               bench     Measure this machine: sampling, learning and GRPO steps, with and without shared
                         prefixes
               import    Take in traces that others sampled: verl's, TRL's, those of verifiers, or JSON lines

@@ -20,6 +20,7 @@ mod help;
 mod hub;
 mod import;
 mod kill;
+mod lora;
 mod measures;
 mod run;
 mod score;

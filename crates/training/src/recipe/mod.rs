@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 
 pub use overrides::apply as apply_override;
 pub use plan::{
-    Action, Aggregation, Collect, Detect, Detector, Dtype, Evaluate, Keep, LearnerKind, Plan, Policy, Problems, Run,
-    Schedule, Sft, Source, Synthetic, Template, TemplateKind, Train, Until,
+    Action, Aggregation, Collect, Detect, Detector, Dtype, Evaluate, Keep, LearnerKind, Lora, LoraScaling, LoraTarget,
+    Plan, Policy, Problems, Run, Schedule, Sft, Source, Synthetic, Template, TemplateKind, Train, Until,
 };
 pub use sampler::{Sampler, SamplerKind};
 pub(crate) use section::section;

@@ -138,6 +138,9 @@ section! {
         /// Tokens that are learnt from at once on each thread, what traces share counted once; memory
         /// grows with it.
         micro_batch_tokens: u32 = 2048,
+        /// A low-rank adapter that is learnt beside the frozen weights: a table with `rank`, `alpha`, `targets`
+        /// and `scaling`, each with a default. Without it all weights are learnt.
+        lora: Option<Lora> = None,
     }
 }
 
@@ -172,6 +175,59 @@ pub enum TemplateKind {
     Text,
     /// The model's own chat template.
     Chat,
+}
+
+/// The table `[policy.lora]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Lora {
+    /// Rows of A and columns of B in `W x + scale · B (A x)`.
+    pub rank: u32,
+    /// What `scale` is before it is divided.
+    pub alpha: f64,
+    /// Names of the matrices that get one in every layer, as PEFT calls them.
+    pub targets: Vec<LoraTarget>,
+    /// What `alpha` is divided by: `rank`, or `root-of-rank` as rsLoRA does.
+    pub scaling: LoraScaling,
+}
+
+impl Default for Lora {
+    /// Rank 16, alpha 32, all linear layers.
+    fn default() -> Lora {
+        use LoraTarget::{DownProj, GateProj, KProj, OProj, QProj, UpProj, VProj};
+        let targets = vec![QProj, KProj, VProj, OProj, GateProj, UpProj, DownProj];
+        Lora { rank: 16, alpha: 32.0, targets, scaling: LoraScaling::Rank }
+    }
+}
+
+/// A matrix that an adapter stands beside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LoraTarget {
+    /// Queries.
+    QProj,
+    /// Keys.
+    KProj,
+    /// Values.
+    VProj,
+    /// What attention gives.
+    OProj,
+    /// The feed-forward layer's gate.
+    GateProj,
+    /// What is gated.
+    UpProj,
+    /// What the feed-forward layer gives.
+    DownProj,
+}
+
+/// What an adapter's `alpha` is divided by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LoraScaling {
+    /// The rank.
+    Rank,
+    /// Its root.
+    RootOfRank,
 }
 
 /// What computes gradients.

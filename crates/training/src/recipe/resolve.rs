@@ -104,6 +104,13 @@ fn check_ranges<O, C>(plan: &Plan<O, C>) -> Result<(), RecipeError> {
     check("policy", "cache_mib", policy.cache_mib, policy.cache_mib > 0, "at least 1")?;
     let micro_batch = policy.micro_batch_tokens;
     check("policy", "micro_batch_tokens", micro_batch, micro_batch > 0, "at least 1")?;
+    if let Some(lora) = &policy.lora {
+        let is_new = |place: usize| !lora.targets[..place].contains(&lora.targets[place]);
+        let are_targets = !lora.targets.is_empty() && (0..lora.targets.len()).all(is_new);
+        check("policy.lora", "rank", lora.rank, (1..=65_536).contains(&lora.rank), "at least 1 and at most 65536")?;
+        check("policy.lora", "alpha", lora.alpha, lora.alpha.is_finite(), "a finite number")?;
+        check("policy.lora", "targets", format!("{:?}", lora.targets), are_targets, "at least one, each once")?;
+    }
     check("collect", "max_attempts", collect.max_attempts, collect.max_attempts > 0, "at least 1")?;
     check("collect", "temperature", collect.temperature, is_above_zero(collect.temperature), "above 0")?;
     check("collect", "max_tokens", collect.max_tokens, collect.max_tokens > 0, "at least 1")?;

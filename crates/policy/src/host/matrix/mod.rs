@@ -38,7 +38,19 @@ pub struct Matrix {
 
 /// Memory for cache-sized parts of a product's sides; kept to be used again.
 #[derive(Debug, Default)]
-pub struct PackedRows(Cells);
+pub struct PackedRows {
+    cells: Cells,
+    /// What lies between the two matrices of an adapter, for one at a time.
+    pub(in crate::host) narrow: Narrow,
+}
+
+/// Rows as wide as an adapter's rank, their slopes, and slopes of B in one piece.
+#[derive(Debug, Default)]
+pub(in crate::host) struct Narrow {
+    pub(in crate::host) rows: Vec<f32>,
+    pub(in crate::host) slopes: Vec<f32>,
+    pub(in crate::host) up: Vec<f32>,
+}
 
 /// What a product does with what is there already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,9 +106,14 @@ impl Matrix {
         self.inputs
     }
 
+    /// Appends the inputs of one output to `values`, as they were when they were packed but for rounding to bf16.
+    pub(in crate::host) fn read_output(&self, output: usize, values: &mut Vec<f32>) {
+        dispatch(self.dtype, ReadOutput { matrix: self, output, values });
+    }
+
     /// `y[r] = x[r] Wᵀ` (or `+=`) for every row of `x: [rows, inputs]`, `y: [rows, outputs]`.
     pub fn multiply(&self, x: &[f32], y: &mut [f32], into: Into, packed: &mut PackedRows) {
-        dispatch(self.dtype, Multiply { matrix: self, x, y, into, memory: &mut packed.0 });
+        dispatch(self.dtype, Multiply { matrix: self, x, y, into, memory: &mut packed.cells });
     }
 
     fn new(dtype: Dtype, outputs: usize, inputs: usize, order: Order, parts: &[&[f32]]) -> Matrix {
@@ -111,7 +128,7 @@ impl Matrix {
 /// `x: [rows, width]`, `d_y: [rows, outputs]`, and `sums` together `[outputs, width]`. In bf16 both sides
 /// are rounded, and sums are kept in f32. Only blocks that fit the caches are copied.
 pub fn add_outer(dtype: Dtype, d_y: &[f32], x: &[f32], width: usize, sums: &mut [&mut [f32]], packed: &mut PackedRows) {
-    dispatch(dtype, AddOuter { d_y, x, width, sums, memory: &mut packed.0 });
+    dispatch(dtype, AddOuter { d_y, x, width, sums, memory: &mut packed.cells });
 }
 
 /// How the values of a matrix lay in memory before they were packed.
@@ -163,6 +180,30 @@ impl WithUnit for Pack<'_> {
                 }
             }
         }
+    }
+}
+
+struct ReadOutput<'a> {
+    matrix: &'a Matrix,
+    output: usize,
+    values: &'a mut Vec<f32>,
+}
+
+impl WithUnit for ReadOutput<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_unit<U: Unit>(self, _unit: U) {
+        let Matrix { inputs, ref cells, .. } = *self.matrix;
+        let panel = panel_width::<U>();
+        let depth = inputs.div_ceil(U::Cell::INPUTS);
+        let first = self.output / panel * panel * depth + self.output % panel;
+        let end = self.values.len() + inputs;
+        for cell in U::Cell::of(cells)[first..].iter().step_by(panel).take(depth) {
+            self.values.extend_from_slice(&cell.inputs()[..U::Cell::INPUTS]);
+        }
+        // The last pair may have been filled up.
+        self.values.truncate(end);
     }
 }
 

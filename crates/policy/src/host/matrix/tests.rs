@@ -232,3 +232,26 @@ fn bf16_is_the_nearest_and_the_even_one_of_two() {
         assert_eq!(round(value), expected, "{value}");
     }
 }
+
+/// What was packed is read again: in f32 to the bit, in bf16 rounded.
+#[test]
+fn outputs_are_read_as_they_were_packed() {
+    for (outputs, inputs) in [(1, 1), (3, 5), (33, 7), (70, 64), (5, 2)] {
+        let values: Vec<f32> = (0..outputs * inputs).map(|i| (i as f32 * 0.37 - 3.0).sin() * 1.7).collect();
+        for dtype in [Dtype::F32, Dtype::Bf16] {
+            let matrix = Matrix::pack(dtype, inputs, &[&values]);
+            for (output, expected) in values.chunks_exact(inputs).enumerate() {
+                let mut found = vec![7.0];
+                matrix.read_output(output, &mut found);
+                let expected: Vec<f32> = match dtype {
+                    Dtype::F32 => expected.to_vec(),
+                    Dtype::Bf16 => {
+                        expected.iter().map(|&value| f32::from_bits(super::unit::round(value) << 16)).collect()
+                    }
+                };
+                assert_eq!(found[0], 7.0, "it is appended");
+                assert_eq!(found[1..], expected, "{dtype:?} {outputs} x {inputs}, output {output}");
+            }
+        }
+    }
+}

@@ -30,6 +30,9 @@ pub(in crate::host) trait Cell: Copy + Default {
     /// One cell; `second` is dropped where a cell holds one input.
     fn new(first: f32, second: f32) -> Self;
 
+    /// The inputs, of which the first [`INPUTS`](Self::INPUTS) count.
+    fn inputs(self) -> [f32; 2];
+
     /// Cells of one or two rows of inputs, position by position; a missing second row is zeros.
     fn zip(first: &[f32], second: Option<&[f32]>, cells: &mut [Self]);
 
@@ -120,6 +123,11 @@ impl Cell for f32 {
     }
 
     #[inline(always)]
+    fn inputs(self) -> [f32; 2] {
+        [self, 0.0]
+    }
+
+    #[inline(always)]
     fn zip(first: &[f32], _second: Option<&[f32]>, cells: &mut [f32]) {
         // No `copy_from_slice`: lengths known to the caller are to be copied without a call.
         for (cell, &first) in cells.iter_mut().zip(first) {
@@ -147,6 +155,11 @@ impl Cell for u32 {
     #[inline(always)]
     fn new(first: f32, second: f32) -> u32 {
         round(first) | (round(second) << 16)
+    }
+
+    #[inline(always)]
+    fn inputs(self) -> [f32; 2] {
+        [f32::from_bits(self << 16), f32::from_bits(self & 0xffff_0000)]
     }
 
     #[inline(always)]

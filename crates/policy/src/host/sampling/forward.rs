@@ -58,7 +58,7 @@ impl Engine {
         let Scratch { packed, residual, normed, wide, gated, attended, seen, runs: levels, hidden } = scratch;
         residual.clear();
         for row in rows {
-            residual.extend_from_slice(&self.embedding[row.token as usize * width..][..width]);
+            self.embed(row.token, residual);
         }
         let picked: Vec<Row> = picks.iter().map(|&pick| rows[pick]).collect();
         let mut rows = rows;
