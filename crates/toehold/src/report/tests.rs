@@ -131,7 +131,7 @@ fn a_small_run() {
             toehold report
             Prefixes on chains
             Held-out success rose from 0.0 % to 25.0 %.
-            Outcome Success against compute Before and after Which groups taught Step by step The problems, as collected Traces Recipe
+            Outcome Success against compute Before and after Which groups taught Step by step The problems, as collected Outcomes Traces Recipe
             Outcome
             Success without any prefix, and pass@k on held-out problems where there are any, at the end of training, with 95 % intervals. Compute is all that was spent, finding prefixes included, evaluation not.
             Training Held out Compute Steps pass@1 pass@4
@@ -171,6 +171,10 @@ fn a_small_run() {
             How often the policy that collected traces solved each problem. The bands at both ends are silent in ordinary training.
             Band Problems Attempts Successes
             hard solved in less than a quarter of the attempts 12 30,000 12
+            Outcomes
+            Stored traces by what the verifier said.
+            stage correct infra
+            collect 1,030 2
             Traces
             What the policy was given and what it wrote. Shaded text was given: no gradient flows through it.
             ✓ correct chain-0-00001 prefix · step 2 · prefixed
@@ -221,7 +225,7 @@ fn what_was_not_measured_is_left_out() {
             toehold report
             Prefixes on chains
             Held-out success rose from 0.0 % to 25.0 %.
-            Outcome Before and after Step by step
+            Outcome Before and after Step by step Outcomes
             Outcome
             Success without any prefix, and pass@k on held-out problems where there are any, at the end of training, with 95 % intervals. Compute is all that was spent, finding prefixes included, evaluation not.
             Training Compute Steps
@@ -232,6 +236,10 @@ fn what_was_not_measured_is_left_out() {
             Step by step
             Entropy
             How undecided the policy is; a fall towards 0 means that it stopped exploring.
+            Outcomes
+            Stored traces by what the verifier said.
+            stage correct infra
+            collect 1,030 2
             seed 0
             Intervals are at 95 %. This file is complete in itself: no network, no scripts."#]],
     );
@@ -318,6 +326,7 @@ fn a_comparison_over_seeds_is_a_table() {
         Means over 3 seeds.
         A group whose completions all fail or all succeed has no advantage: its compute is lost. Of one run per arm, that of seed 0.
         Of one run per arm, that of seed 0.
+        Stored traces by what the verifier said. Of one run per arm, that of seed 0.
         What the policy was given and what it wrote. Shaded text was given: no gradient flows through it. Of one run per arm, that of seed 0."#]].assert_eq(&format!("{}\n{}\n{}", said("held out"), said("eans over"), said("Of one run")));
 }
 
@@ -332,7 +341,7 @@ fn data_is_never_markup() {
     }
     assert_eq!(page.matches("</style>").count(), 1);
     let shown = page.matches("&lt;script&gt;alert(1)&lt;/script&gt;").count();
-    expect!["22"].assert_eq(&shown.to_string());
+    expect!["29"].assert_eq(&shown.to_string());
 }
 
 /// Every text replaced, but for the words of enums.

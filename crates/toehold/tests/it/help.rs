@@ -27,30 +27,33 @@ fn the_program() {
             Usage: toehold [OPTIONS] <COMMAND>
 
             Commands:
-              demo      The whole job on problems and a base policy that it makes itself: minutes, nothing
-                        downloaded
-              pretrain  Make a small base policy for a synthetic family: an ordinary Hugging Face folder
-              run       Run a recipe: sample, cut, train, evaluate, report; what is already done is skipped
-              sample    Only the first stage of a recipe: sample until every problem has its traces
-              cut       Only the second stage: cut prefixes out of the stored traces
-              train     Only the third stage: train from plain and prefixed problems
-              evaluate  Only the fourth stage: pass@k and the prefix sweep, before and after
-              report    Write the HTML report of one run, or of several side by side
-              traces    List, filter and show stored traces, the prefix marked
-              methods   List the curricula and objectives, or tell one's settings, or print its recipe
-              problems  Write a recipe's problems as JSON lines, as they are or with other numbers
-              verify    Compare predictions with golds: JSON lines, a problem file's references, or an HTTP
-                        server
-              score     Log-probabilities of given tokens, to compare with any other engine
-              generate  Complete a prompt, or JSON lines of prompts, after a prefix where one is given
-              merge     Put a trained adapter into its model's weights: an ordinary Hugging Face folder
-              bench     Measure this machine: sampling, learning and GRPO steps, with and without shared
-                        prefixes
-              import    Take in traces that others sampled: verl's, TRL's, those of verifiers, or JSON lines
-              export    Write the prefixed problems, rewards, configuration and job files for another trainer
-              theory    PrefixRL's separation made to run: completions by horizon, exponential against
-                        polynomial
-              help      Print this message or the help of the given subcommand(s)
+              demo           The whole job on problems and a base policy that it makes itself: minutes, nothing
+                             downloaded
+              pretrain       Make a small base policy for a synthetic family: an ordinary Hugging Face folder
+              run            Run a recipe: sample, cut, train, evaluate, report; what is already done is skipped
+              sample         Only the first stage of a recipe: sample until every problem has its traces
+              cut            Only the second stage: cut prefixes out of the stored traces
+              train          Only the third stage: train from plain and prefixed problems
+              evaluate       Only the fourth stage: pass@k and the prefix sweep, before and after
+              report         Write the HTML report of one run, or of several side by side
+              traces         List, filter and show stored traces, the prefix marked
+              methods        List the curricula and objectives, or tell one's settings, or print its recipe
+              problems       Write a recipe's problems as JSON lines, as they are or with other numbers
+              verify         Compare predictions with golds: JSON lines, a problem file's references, or an HTTP
+                             server
+              score          Log-probabilities of given tokens, to compare with any other engine
+              generate       Complete a prompt, or JSON lines of prompts, after a prefix where one is given
+              chat-template  Show exactly the text and the ids that a problem becomes, the prefix marked
+              merge          Put a trained adapter into its model's weights: an ordinary Hugging Face folder
+              bench          Measure this machine: sampling, learning and GRPO steps, with and without shared
+                             prefixes
+              import         Take in traces that others sampled: verl's, TRL's, those of verifiers, or JSON
+                             lines
+              export         Write the prefixed problems, rewards, configuration and job files for another
+                             trainer
+              theory         PrefixRL's separation made to run: completions by horizon, exponential against
+                             polynomial
+              help           Print this message or the help of the given subcommand(s)
 
             Options:
               -q, --quiet
@@ -108,7 +111,7 @@ fn pretrain() {
 
             Options:
                   --family <FAMILY>  The family of problems [default: chain] [possible values: chain,
-                                     chain-graded, chain-repair, chain-one-method, countdown]
+                                     chain-graded, chain-repair, chain-repair-long, chain-one-method, countdown]
                   --out <DIR>        The folder to make [default: runs/base]
                   --seed <SEED>      Seed of weights and worked solutions [default: 0]
                   --careful <SHARE>  Share of steps that the chain's base takes by the careful method, where it
@@ -316,19 +319,28 @@ fn score() {
             Usage: toehold score [OPTIONS] <MODEL> [FILE]
 
             Arguments:
-              <MODEL>  A Hugging Face folder: config.json, safetensors, tokenizer.json
+              <MODEL>  A Hugging Face folder (config.json, safetensors, tokenizer.json), or a name on the hub
               [FILE]   JSON lines [default: standard input]
 
             Options:
-                  --batch <LINES>      Lines that are computed together; 1 answers each before the next is read
-                                       [default: 256]
-                  --dtype <DTYPE>      The numbers of matrix products; everything else, sums included, is f32
-                                       [default: f32] [possible values: f32, bf16]
-                  --threads <THREADS>  Threads to compute on [default: all of the machine's]
-              -q, --quiet              Print only results, warnings and errors
-                  --json               Print results and events as JSON, one object a line, instead of tables
-              -h, --help               Print help (see more with '--help')
-              -V, --version            Print version
+                  --chat                  The text of a prompt is what a user says, in the model's chat template
+                  --date <DAY>            The day that the template takes for today, such as 2025-01-31
+                  --instruction <TEXT>    Said after the problem, on a line of its own
+                  --system <TEXT>         The system message [default: the template's own, where it has one]
+                  --template-file <FILE>  A Jinja file instead of the folder's template
+                  --template-name <NAME>  Which of the folder's templates, where it has several [default: the
+                                          one called default]
+                  --thinking <ON|OFF>     Whether a model that can do both thinks first [default: as the
+                                          template has it] [possible values: on, off]
+                  --batch <LINES>         Lines that are computed together; 1 answers each before the next is
+                                          read [default: 256]
+                  --dtype <DTYPE>         The numbers of matrix products; everything else, sums included, is f32
+                                          [default: f32] [possible values: f32, bf16]
+                  --threads <THREADS>     Threads to compute on [default: all of the machine's]
+              -q, --quiet                 Print only results, warnings and errors
+                  --json                  Print results and events as JSON, one object a line, instead of tables
+              -h, --help                  Print help (see more with '--help')
+              -V, --version               Print version
         "#]],
     );
 }
@@ -343,7 +355,7 @@ fn generate() {
             Usage: toehold generate [OPTIONS] <MODEL> [FILE]
 
             Arguments:
-              <MODEL>  A Hugging Face folder: config.json, safetensors, tokenizer.json
+              <MODEL>  A Hugging Face folder (config.json, safetensors, tokenizer.json), or a name on the hub
               [FILE]   JSON lines [default: standard input]
 
             Options:
@@ -357,6 +369,15 @@ fn generate() {
                                           context ends]
               -n, --n <COMPLETIONS>       Completions of each prompt [default: 1]
                   --seed <SEED>           Another seed gives other completions [default: 0]
+                  --chat                  The text of a prompt is what a user says, in the model's chat template
+                  --date <DAY>            The day that the template takes for today, such as 2025-01-31
+                  --instruction <TEXT>    Said after the problem, on a line of its own
+                  --system <TEXT>         The system message [default: the template's own, where it has one]
+                  --template-file <FILE>  A Jinja file instead of the folder's template
+                  --template-name <NAME>  Which of the folder's templates, where it has several [default: the
+                                          one called default]
+                  --thinking <ON|OFF>     Whether a model that can do both thinks first [default: as the
+                                          template has it] [possible values: on, off]
                   --batch <LINES>         Lines that are computed together; 1 answers each before the next is
                                           read [default: 256]
                   --dtype <DTYPE>         The numbers of matrix products; everything else, sums included, is f32
@@ -386,7 +407,7 @@ fn verify() {
                   --check <PROBLEMS>           List the problems of this file whose reference answer cannot be
                                                read, and do nothing else
                   --serve <ADDRESS>            Answer over HTTP at this address: POST /verify, /openrlhf, /verl,
-                                               GET /health
+                                               /judge, GET /health
                   --recipe <RECIPE>            Take the table [verifier] of this recipe: the interpreter of
                                                programs, your own command, limits
                   --set <KEY=VALUE>            Change one value of that table, with or without a recipe, e.g.
