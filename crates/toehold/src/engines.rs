@@ -1,7 +1,7 @@
 //! Who samples and who learns: a policy of this process, and the fleet that samples in its place where the recipe
-//! has one.
+//! has one; or a server of the Tinker API, which does both.
 //!
-//! The policy is always here: it learns, it says what the fleet's servers have to compute ([`Probe`]), and its
+//! With a fleet the policy is always here: it learns, it says what the fleet's servers have to compute ([`Probe`]), and its
 //! published weights are what they are given, in a folder of their own per version. So the sampler's version is the
 //! policy's, and a fleet that cannot be brought to it is an error.
 //!
@@ -21,6 +21,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 use toehold_policy::Policy;
 use toehold_rollout::remote::http::{Address, ApiKey};
+use toehold_rollout::remote::tinker::{Adam, Over, Passes, Reduction, Tinker, TinkerOptions};
 use toehold_rollout::remote::{
     Counts, EndpointReport, Engine, Expected, Fleet, FleetError, FleetSettings, Probe, WeightFolders,
 };
@@ -29,20 +30,29 @@ use toehold_rollout::{
     Completion, LearnError, Learner, PolicyVersion, SampleError, SampleRequest, Sampler, SamplingParams, ScoreError,
     Scorer, StepStats, TokenId, TokenScores, Trace,
 };
-use toehold_training::recipe::{self, SamplerKind};
+use toehold_training::objective::Weigh as _;
+use toehold_training::recipe::{self, GradientReduction, SamplerKind, ScoringPasses};
 
 use crate::interrupt::{self, Interrupted};
 use crate::prepare::Prepared;
 use crate::terminal::{self, Output};
 
-/// A policy, its own or lent, and the fleet that samples for it.
+/// A policy, its own or lent, and who works in its place.
 pub struct Engines<P> {
     policy: P,
     remote: Option<Remote>,
 }
 
+/// Who works in the policy's place.
+enum Remote {
+    /// A fleet samples.
+    Fleet(Box<RemoteFleet>),
+    /// A server samples, scores and learns; the policy of this process does nothing.
+    Learner(Box<Tinker>),
+}
+
 /// A fleet that is connected when something is first sampled.
-struct Remote {
+struct RemoteFleet {
     settings: FleetSettings,
     fleet: Option<Fleet>,
     folders: Option<WeightFolders>,
@@ -69,7 +79,13 @@ impl<P: BorrowMut<Policy>> Engines<P> {
     /// # Errors
     /// A fleet that cannot serve the stage, a missing key, a wrong address.
     pub fn new(policy: P, remote: Option<RemotePlan>) -> Result<Engines<P>> {
-        Ok(Engines { policy, remote: remote.map(Remote::open).transpose()? })
+        let open = |plan| {
+            Ok::<_, anyhow::Error>(match plan {
+                RemotePlan::Fleet(plan) => Remote::Fleet(Box::new(RemoteFleet::open(*plan)?)),
+                RemotePlan::Learner(options) => Remote::Learner(Box::new(Tinker::connect(*options)?)),
+            })
+        };
+        Ok(Engines { policy, remote: remote.map(open).transpose()? })
     }
 
     /// The policy of this process.
@@ -79,14 +95,34 @@ impl<P: BorrowMut<Policy>> Engines<P> {
 
     /// Says what each endpoint did, where there was a fleet.
     pub fn say(&self, output: &Output) {
-        for (endpoint, counts) in self.remote.iter().flat_map(|remote| &remote.totals) {
-            output.say(format!("{endpoint}: {}", said(counts)));
+        match &self.remote {
+            Some(Remote::Fleet(fleet)) => {
+                for (endpoint, counts) in &fleet.totals {
+                    output.say(format!("{endpoint}: {}", said(counts)));
+                }
+            }
+            Some(Remote::Learner(tinker)) => {
+                let Reduction { targets, data } = tinker.reduction();
+                output.say(
+                    format!("learner {}: gradients {targets:?} over targets, {data:?} over traces", tinker.address())
+                        .to_lowercase(),
+                );
+            }
+            None => {}
         }
     }
 }
 
+/// Who works in the policy's place, as a recipe has it.
+pub enum RemotePlan {
+    /// A fleet that samples.
+    Fleet(Box<FleetPlan>),
+    /// A server that learns.
+    Learner(Box<TinkerOptions>),
+}
+
 /// A fleet as a recipe has it, with what has to be known of the run.
-pub struct RemotePlan {
+pub struct FleetPlan {
     sampler: recipe::Sampler,
     stage: Stage,
     model: String,
@@ -97,11 +133,14 @@ pub struct RemotePlan {
 }
 
 impl RemotePlan {
-    /// None where the recipe has no fleet.
+    /// None where the policy of this process does everything.
     ///
     /// # Errors
-    /// A problem that cannot be made tokens.
+    /// A problem that cannot be made tokens, a missing key, what the server cannot do.
     pub fn of(prepared: &Prepared, stage: Stage) -> Result<Option<RemotePlan>> {
+        if let Some(learner) = &prepared.plan.learner {
+            return Ok(Some(RemotePlan::Learner(Box::new(tinker_options(prepared, learner)?))));
+        }
         let Some(sampler) = prepared.plan.sampler.clone() else { return Ok(None) };
         if stage == Stage::Collect && prepared.collector.is_some() {
             bail!(
@@ -118,7 +157,7 @@ impl RemotePlan {
             prompt: start.prompt.clone(),
         };
         let text = (sampler.kind == SamplerKind::Openai).then(|| Arc::new(prepared.tokenizer.clone()));
-        Ok(Some(RemotePlan {
+        Ok(Some(RemotePlan::Fleet(Box::new(FleetPlan {
             model: prepared.plan.policy.model.display().to_string(),
             run: prepared.plan.run.name.clone(),
             log: prepared.folder.path().join("fleet.jsonl"),
@@ -126,13 +165,62 @@ impl RemotePlan {
             stage,
             question,
             text,
-        }))
+        }))))
     }
 }
 
-impl Remote {
-    fn open(plan: RemotePlan) -> Result<Remote> {
-        let RemotePlan { sampler, stage, model, run, log, question, text } = plan;
+/// The server of `[learner]`; refuses what it cannot do.
+fn tinker_options(prepared: &Prepared, learner: &recipe::Learner) -> Result<TinkerOptions> {
+    let plan = &prepared.plan;
+    if plan.sampler.is_some() {
+        bail!("[learner] kind = \"tinker\" samples where it learns\nhint: leave [sampler] out");
+    }
+    if plan.policy.lora.is_some() {
+        bail!(
+            "[learner] kind = \"tinker\" has adapters of its own\nhint: leave [policy.lora] out; learner.rank says how large they are"
+        );
+    }
+    if plan.objective.reads_entropy() {
+        bail!(
+            "[objective] kind = \"{}\", or its modifier `entropy`, reads the entropy of tokens, and a server of the \
+             Tinker API does not tell it\nhint: another objective, or --set learner.kind=local",
+            serde_json::to_value(&plan.objective)?["kind"].as_str().unwrap_or_default()
+        );
+    }
+    let config = prepared.base.config();
+    let reduction = |over| Some(Reduction { targets: over, data: over });
+    Ok(TinkerOptions {
+        address: Address::parse(&learner.endpoint)?,
+        key: learner.key_env.as_deref().map(ApiKey::from_environment).transpose()?,
+        base_model: learner.base_model.clone().unwrap_or_else(|| plan.policy.model.display().to_string()),
+        rank: learner.rank,
+        seed: learner.seed,
+        adam: Adam {
+            beta1: learner.beta1,
+            beta2: learner.beta2,
+            epsilon: learner.eps,
+            weight_decay: learner.weight_decay,
+        },
+        passes: match learner.passes {
+            ScoringPasses::One => Passes::One,
+            ScoringPasses::Two => Passes::Two,
+        },
+        reduction: match learner.reduction {
+            GradientReduction::Measure => None,
+            GradientReduction::Sum => reduction(Over::Sum),
+            GradientReduction::Mean => reduction(Over::Mean),
+        },
+        patience: Duration::from_secs_f64(learner.patience_s),
+        vocabulary: config.vocab_size,
+        positions: config.max_position_embeddings,
+        parameters: prepared.base.parameter_count(),
+        base_version: prepared.base.version(),
+    })
+}
+
+impl RemoteFleet {
+    fn open(plan: FleetPlan) -> Result<RemoteFleet> {
+        let FleetPlan { sampler, stage, model, run, log, question, text } = plan;
         let engine = match sampler.kind {
             SamplerKind::Vllm => Engine::Vllm,
             SamplerKind::Sglang => Engine::Sglang,
@@ -177,7 +265,7 @@ impl Remote {
         let file = OpenOptions::new().append(true).create(true).open(&log);
         let log = file.with_context(|| format!("cannot write {}", log.display()))?;
         let (calls, totals) = (0, BTreeMap::new());
-        Ok(Remote { settings, fleet: None, folders, question, stage, log, calls, totals })
+        Ok(RemoteFleet { settings, fleet: None, folders, question, stage, log, calls, totals })
     }
 
     /// The fleet, with the policy's published weights. The current ones have to be those.
@@ -283,7 +371,10 @@ from!(FleetError => Fleet, toehold_rollout::remote::FolderError => Folder, Sampl
 
 impl<P: BorrowMut<Policy>> Sampler for Engines<P> {
     fn version(&self) -> PolicyVersion {
-        self.policy.borrow().version()
+        match &self.remote {
+            Some(Remote::Learner(tinker)) => tinker.version(),
+            _ => self.policy.borrow().version(),
+        }
     }
 
     fn sample(
@@ -292,17 +383,40 @@ impl<P: BorrowMut<Policy>> Sampler for Engines<P> {
         done: &mut dyn FnMut(usize, Completion) -> ControlFlow<()>,
     ) -> Result<(), SampleError> {
         let policy = self.policy.borrow_mut();
-        let Some(remote) = &mut self.remote else { return policy.sample(requests, done) };
-        let sampled = remote.ready(policy)?.sample(requests, done);
-        // What was done is kept whatever came of it.
-        remote.record()?;
-        sampled
+        match &mut self.remote {
+            None => policy.sample(requests, done),
+            Some(Remote::Learner(tinker)) => tinker.sample(requests, done),
+            Some(Remote::Fleet(fleet)) => {
+                let sampled = fleet.ready(policy)?.sample(requests, done);
+                // What was done is kept whatever came of it.
+                fleet.record()?;
+                sampled
+            }
+        }
+    }
+}
+
+impl<P: BorrowMut<Policy>> Engines<P> {
+    /// Who learns.
+    fn learner(&self) -> &dyn Learner {
+        match &self.remote {
+            Some(Remote::Learner(tinker)) => tinker.as_ref(),
+            _ => self.policy.borrow(),
+        }
+    }
+
+    /// Who learns.
+    fn learner_mut(&mut self) -> &mut dyn Learner {
+        match &mut self.remote {
+            Some(Remote::Learner(tinker)) => tinker.as_mut(),
+            _ => self.policy.borrow_mut(),
+        }
     }
 }
 
 impl<P: BorrowMut<Policy>> Scorer for Engines<P> {
     fn score(&mut self, traces: &[&Trace]) -> Result<Vec<TokenScores>, ScoreError> {
-        self.policy.borrow_mut().score(traces)
+        self.learner_mut().score(traces)
     }
 }
 
@@ -312,33 +426,34 @@ impl<P: BorrowMut<Policy>> Learner for Engines<P> {
         traces: &[&Trace],
         coefficients: &mut dyn FnMut(usize, &TokenScores) -> Vec<f32>,
     ) -> Result<(), LearnError> {
-        self.policy.borrow_mut().accumulate(traces, coefficients)
+        self.learner_mut().accumulate(traces, coefficients)
     }
 
     fn step(&mut self, rate: f64) -> Result<StepStats, LearnError> {
-        self.policy.borrow_mut().step(rate)
+        self.learner_mut().step(rate)
     }
 
-    /// Before anything was sampled no server is asked: the first call of the sampler will.
+    /// Before anything was sampled no server of a fleet is asked: the first call of the sampler will.
     fn publish(&mut self) -> Result<PolicyVersion, LearnError> {
-        let policy = self.policy.borrow_mut();
-        let version = policy.publish()?;
-        if let Some(remote) = self.remote.as_mut().filter(|remote| remote.fleet.is_some()) {
-            remote.ready(policy)?;
+        let version = self.learner_mut().publish()?;
+        if let Some(Remote::Fleet(fleet)) = &mut self.remote
+            && fleet.fleet.is_some()
+        {
+            fleet.ready(self.policy.borrow_mut())?;
         }
         Ok(version)
     }
 
     fn save(&self, dir: &Path) -> Result<(), LearnError> {
-        self.policy.borrow().save(dir)
+        self.learner().save(dir)
     }
 
     fn restore(&mut self, dir: &Path) -> Result<(), LearnError> {
-        self.policy.borrow_mut().restore(dir)
+        self.learner_mut().restore(dir)
     }
 
     fn parameter_count(&self) -> u64 {
-        self.policy.borrow().parameter_count()
+        self.learner().parameter_count()
     }
 }
 

@@ -129,7 +129,7 @@ impl Prepared {
         let text = plan_text(&plan)?;
         let identity = Identity {
             // Which servers sample is no part of what the run is: it may go on with others.
-            recipe: short_hash(plan_text(&Plan { sampler: None, ..plan.clone() })?.as_bytes()),
+            recipe: short_hash(plan_text(&without_addresses(&plan))?.as_bytes()),
             model: base.version().weights,
             tokenizer: match &prompts {
                 Prompts::Text(_) => tokenizer.hash().to_owned(),
@@ -242,6 +242,13 @@ pub fn infra_share(plan: &Plan) -> f64 {
 /// The folder of a plan's run.
 pub fn folder_of(plan: &Plan) -> PathBuf {
     plan.run.folder.join(&plan.run.name)
+}
+
+/// The plan but for where its servers are.
+fn without_addresses(plan: &Plan) -> Plan {
+    let learner =
+        plan.learner.clone().map(|learner| recipe::Learner { endpoint: String::new(), key_env: None, ..learner });
+    Plan { sampler: None, learner, ..plan.clone() }
 }
 
 /// Opens the base policy with the plan's optimizer settings.

@@ -196,7 +196,7 @@ fn unknown_names_are_refused_with_the_nearest() {
         &["wandb.url=x"],
         expect![[r#"
             a recipe has no table [wandb]
-            hint: there are run, problems, verifier, policy, template, sampler, collect, curriculum, sft, objective, train, detect, evaluate"#]],
+            hint: there are run, problems, verifier, policy, template, sampler, learner, collect, curriculum, sft, objective, train, detect, evaluate"#]],
     );
     check(
         &["curriculum.cutz=3"],

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use toehold_rollout::remote::http::Address;
 use toehold_rollout::remote::tinker::{Adam, Passes, Tinker, TinkerError, TinkerOptions};
-use toehold_rollout::{Completion, Learner as _, SampleRequest, Sampler as _, SamplingParams, Scorer as _, Trace};
+use toehold_rollout::{
+    Completion, Learner as _, PolicyVersion, SampleRequest, Sampler as _, SamplingParams, Scorer as _, Trace,
+};
 
 pub(crate) fn options(address: &str, base_model: &str) -> TinkerOptions {
     TinkerOptions {
@@ -24,6 +26,7 @@ pub(crate) fn options(address: &str, base_model: &str) -> TinkerOptions {
         vocabulary: 31,
         positions: 1024,
         parameters: 100_000,
+        base_version: PolicyVersion { weights: "0123456789abcdef".to_owned() },
     }
 }
 

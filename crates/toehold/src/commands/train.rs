@@ -58,7 +58,9 @@ pub fn execute(prepared: &Prepared, output: &Output) -> Result<()> {
     if prepare::uses_collection(&prepared.plan) && is_empty {
         bail!("nothing was sampled yet\nhint: `{}` comes first", prepared.resume_command("sample"));
     }
-    say_memory(prepared, output)?;
+    if prepared.plan.learner.is_none() {
+        say_memory(prepared, output)?;
+    }
     let newest = checkpoint::latest(&prepared.folder.checkpoints())?.map(|(_, checkpoint)| checkpoint.step);
     let mut listener = Telling {
         log: EventLog::open(&prepared.folder.events(), newest)?,

@@ -77,6 +77,11 @@ pub trait Weigh {
         self.coefficients(trace.advantage, trace.current, trace.behavior)
     }
 
+    /// Whether it reads the entropy of tokens, so that a learner has to tell it.
+    fn reads_entropy(&self) -> bool {
+        false
+    }
+
     /// What it answers about tokens that the group did not sample; none for an objective that learns from
     /// the group's own completions alone.
     fn given(&self) -> Option<&dyn Given> {
@@ -153,6 +158,10 @@ impl Weigh for Objective {
 
     fn coefficients_of(&self, trace: &TraceView<'_>) -> Vec<f64> {
         self.kind.weigh().coefficients_of(trace)
+    }
+
+    fn reads_entropy(&self) -> bool {
+        self.kind.weigh().reads_entropy() || self.modifiers.entropy.is_some()
     }
 
     fn given(&self) -> Option<&dyn Given> {

@@ -76,6 +76,10 @@ impl Weigh for PrefixRft {
     fn given(&self) -> Option<&dyn Given> {
         Some(self)
     }
+
+    fn reads_entropy(&self) -> bool {
+        true
+    }
 }
 
 impl Given for PrefixRft {

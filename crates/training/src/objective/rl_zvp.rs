@@ -82,6 +82,10 @@ impl Weigh for RlZvp {
         };
         scores.zip(advantages).map(weigh).collect()
     }
+
+    fn reads_entropy(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 //! The methods' own settings live with the methods, which this module does not know: it is generic
 //! over two [`Method`]s, and everything else may import it.
 
+pub mod learner;
 mod overrides;
 pub mod plan;
 mod resolve;
@@ -17,6 +18,7 @@ pub mod verification;
 
 use std::path::{Path, PathBuf};
 
+pub use learner::{GradientReduction, Learner, LearnerPlace, ScoringPasses};
 pub use overrides::apply as apply_override;
 pub use plan::{
     Action, Aggregation, Collect, Detect, Detector, Dtype, Evaluate, Keep, LearnerKind, Lora, LoraScaling, LoraTarget,
@@ -34,13 +36,14 @@ pub struct Recipe {
 }
 
 /// The tables a recipe may have, in the order in which they are written back.
-pub const SECTIONS: [&str; 13] = [
+pub const SECTIONS: [&str; 14] = [
     "run",
     "problems",
     "verifier",
     "policy",
     "template",
     "sampler",
+    "learner",
     "collect",
     "curriculum",
     "sft",

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use toehold_rollout::synthetic::Family;
 use toehold_rollout::{Band, Date, Preset};
 
-use super::{Sampler, Verification, section};
+use super::{Learner, Sampler, Verification, section};
 
 /// A recipe in which every value is explicit. `O` is the objective, `C` the curriculum.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -27,6 +27,8 @@ pub struct Plan<O, C> {
     pub template: Template,
     /// Who completes prompts; none for the policy itself, in this process.
     pub sampler: Option<Sampler>,
+    /// Where the policy learns; none for this process.
+    pub learner: Option<Learner>,
     /// How the traces that prefixes are cut from are found.
     pub collect: Collect,
     /// Where rollouts start.

@@ -15,6 +15,7 @@ pub(super) fn resolve<O: Method, C: Method>(sections: &toml::Table) -> Result<Pl
         policy: Policy::read(section("policy"), "policy")?,
         template: Template::read(section("template"), "template")?,
         sampler: table("sampler").map(super::sampler::resolve).transpose()?.flatten(),
+        learner: table("learner").map(super::learner::resolve).transpose()?.flatten(),
         collect: Collect::read(section("collect"), "collect")?,
         curriculum: method::<C>(section(C::SECTION))?,
         sft: table("sft").map(|table| Sft::read(table, "sft")).transpose()?,

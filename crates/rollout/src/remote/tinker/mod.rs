@@ -76,6 +76,8 @@ pub struct TinkerOptions {
     pub positions: usize,
     /// Parameters that count for FLOPs.
     pub parameters: u64,
+    /// The base's weights, as this side names them.
+    pub base_version: PolicyVersion,
 }
 
 /// The server's Adam; its learning rate comes with each step.
@@ -212,7 +214,7 @@ impl Tinker {
             None => model::measure_reduction(&session, &options)?,
         };
         let model = model::create(&session, &options)?;
-        let version = version_of(&["base", &options.base_model]);
+        let version = options.base_version.clone();
         Ok(Tinker {
             session,
             options,
