@@ -38,7 +38,14 @@ impl Verdict {
 
 /// The rule of this name.
 pub(crate) fn named(name: &str) -> PyResult<Verifier> {
-    name.parse().map_err(|error: toehold_verifier::UnknownVerifier| PyValueError::new_err(error.to_string()))
+    let verifier: Verifier =
+        name.parse().map_err(|error: toehold_verifier::UnknownVerifier| PyValueError::new_err(error.to_string()))?;
+    if verifier.runs() {
+        // Its only verdict here would be that nobody judged, which must not become a reward of 0.
+        let reason = format!("`{name}` runs a program, which the wheel does not: ask `toehold verify --serve`");
+        return Err(PyValueError::new_err(reason));
+    }
+    Ok(verifier)
 }
 
 fn judged(verifier: Verifier, reference: &str, text: &str) -> Verdict {

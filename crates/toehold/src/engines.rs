@@ -187,6 +187,17 @@ fn tinker_options(prepared: &Prepared, learner: &recipe::Learner) -> Result<Tink
             serde_json::to_value(&plan.objective)?["kind"].as_str().unwrap_or_default()
         );
     }
+    let train = &plan.train;
+    let is_plain = train.temperature == 1.0 && train.top_k == 0 && train.top_p == 1.0;
+    if learner.passes == ScoringPasses::One && !is_plain {
+        bail!(
+            "[learner] passes = \"one\" takes behavior log-probabilities for the current ones, which [train] temperature \
+             {}, top_k {} and top_p {} make others\nhint: --set learner.passes=two",
+            train.temperature,
+            train.top_k,
+            train.top_p
+        );
+    }
     let config = prepared.base.config();
     let reduction = |over| Some(Reduction { targets: over, data: over });
     Ok(TinkerOptions {

@@ -19,6 +19,13 @@ SERVER = os.environ.get("TOEHOLD_VERIFIER", "http://127.0.0.1:8643")
 ATTEMPTS = 5
 
 
+def known(verdict):
+    """The reward of a verdict of the server."""
+    if verdict["reward"] is None:
+        raise RuntimeError(f"{SERVER} could not judge: {verdict['outcome']}; see its log")
+    return float(verdict["reward"])
+
+
 def rewards(rows):
     """1.0 or 0.0 for each row: `verifier` is the rule's name, `answer` the reference, `text` what is judged."""
     if toehold is not None:
@@ -29,7 +36,7 @@ def rewards(rows):
     for attempt in range(ATTEMPTS):
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
-                return [float(verdict["reward"]) for verdict in json.load(answer)["rows"]]
+                return [known(verdict) for verdict in json.load(answer)["rows"]]
         except urllib.error.HTTPError as error:
             # The server has understood: asking again would give the same answer, but for a queue that is full.
             if error.code != 503 or attempt + 1 == ATTEMPTS:

@@ -86,8 +86,13 @@ impl Address {
     /// Another scheme, no host, or a user, password, query or fragment: those may be secrets, and an address
     /// is printed and kept.
     pub fn parse(text: &str) -> Result<Address, SetupError> {
-        // Only the part before an `@` or `?` is repeated: what comes with them may be a secret.
-        let shown = || text.split(['?', '#']).next().and_then(|text| text.rsplit('@').next()).unwrap_or("").to_owned();
+        // What stands before an `@` or behind a `?` may be a secret, and which is which cannot be told where both are.
+        let shown = || match (text.rsplit_once('@'), text.split_once(['?', '#'])) {
+            (Some(_), Some(_)) => "(an address with an @ and a ?)".to_owned(),
+            (Some((_, host)), None) => host.to_owned(),
+            (None, Some((address, _))) => address.to_owned(),
+            (None, None) => text.to_owned(),
+        };
         let refuse = |reason: &str| Err(SetupError::Address { address: shown(), reason: reason.to_owned() });
         let url = match reqwest::Url::parse(text) {
             Ok(url) => url,
@@ -243,7 +248,7 @@ impl Http {
         deadline: Duration,
     ) -> Result<T, HttpError> {
         let bytes = self.call(Method::GET, at, route, None, deadline).await?;
-        read(&bytes).map_err(|cause| error(at, route, cause))
+        self.read(&bytes).map_err(|cause| error(at, route, cause))
     }
 
     /// Sends `body` to `route` and reads the JSON of the answer.
@@ -263,7 +268,7 @@ impl Http {
         };
         let body = serde_json::to_vec(body).map_err(unsendable)?;
         let bytes = self.send(at, route, body, deadline).await?;
-        read(&bytes).map_err(|cause| error(at, route, cause))
+        self.read(&bytes).map_err(|cause| error(at, route, cause))
     }
 
     /// Sends `body`, which is JSON, to `route` and gives the bytes of the answer.
@@ -320,13 +325,27 @@ impl Http {
             bytes.extend_from_slice(&chunk);
         }
         if status != StatusCode::OK {
-            let mut body = begins(&bytes);
-            if let Some(ApiKey(key)) = &self.key {
-                body = body.replace(key.as_str(), "(the key)");
-            }
-            return Err(Cause::Status { status: status.as_u16(), body, retry_after });
+            return Err(Cause::Status { status: status.as_u16(), body: self.begins(&bytes), retry_after });
         }
         Ok(bytes)
+    }
+
+    /// As [`read`], without the key in what the error repeats.
+    fn read<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, Cause> {
+        serde_json::from_slice(bytes)
+            .map_err(|e| Cause::Unreadable { reason: e.to_string(), begins: self.begins(bytes) })
+    }
+
+    /// The first characters of an answer, in one line, without the key.
+    fn begins(&self, bytes: &[u8]) -> String {
+        match &self.key {
+            // Before it is cut: half a key is a secret, too.
+            Some(ApiKey(key)) => {
+                let text = String::from_utf8_lossy(&bytes[..bytes.len().min(1 << 16)]);
+                begins(text.replace(key.as_str(), "(the key)").as_bytes())
+            }
+            None => begins(bytes),
+        }
     }
 }
 

@@ -141,7 +141,10 @@ pub(super) fn read(bytes: &[u8]) -> Result<Reply, Cause> {
         let paired: Option<Vec<TokenId>> =
             scored.as_ref().map(|scored| scored.iter().map(|Scored(_, id, _)| *id).collect());
         let tokens = match (paired, output_ids) {
-            (Some(paired), Some(ids)) if !paired.starts_with(&ids) => Some(ids),
+            (Some(paired), Some(ids)) if !paired.starts_with(&ids) => {
+                let reason = format!("answer {index} has log-probabilities of other tokens than its `output_ids`");
+                return Err(Cause::Unreadable { reason, begins: String::new() });
+            }
             (Some(paired), _) => Some(paired),
             (None, ids) => ids,
         };

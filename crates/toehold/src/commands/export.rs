@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::command_line::RecipeArgs;
 use crate::export::{self, Exported, Job, Left, Settings, Split, Target};
+use crate::hub;
 use crate::prepare::{self, Prepared};
 use crate::run_folder::{beside, write_whole};
 use crate::terminal::{self, Output};
@@ -120,10 +121,10 @@ fn job(
     settings: &Settings,
 ) -> Result<Job> {
     let count = |split, kind| rows.iter().filter(|row| row.split == split && row.kind() == kind).count();
-    let model = match &args.model {
-        Some(model) => model.clone(),
+    let folder = &prepared.plan.policy.model;
+    let model = match args.model.as_deref().or_else(|| hub::name(folder)) {
+        Some(model) => model.to_owned(),
         None => {
-            let folder = &prepared.plan.policy.model;
             let folder = folder.canonicalize().with_context(|| format!("cannot find {}", folder.display()))?;
             folder.display().to_string()
         }

@@ -90,7 +90,7 @@ pub fn run(args: &ImportArgs, output: &Output) -> Result<()> {
             if taken.is_err() || interrupt::requested() {
                 keeper.flush()?;
                 taken?;
-                return Err(Interrupted { resume: resume_command(args) }.into());
+                return Err(Interrupted { resume: resume_command() }.into());
             }
             bar.set(keeper.tally.read, &format!("{} new", terminal::count(keeper.tally.new)));
         }
@@ -107,8 +107,10 @@ pub fn run(args: &ImportArgs, output: &Output) -> Result<()> {
     Ok(())
 }
 
-fn resume_command(args: &ImportArgs) -> String {
-    format!("toehold import {} --into {}", args.from.display(), args.into.display())
+/// The command as it was given: another option would give the rest other verdicts or another policy.
+fn resume_command() -> String {
+    let words = std::env::args().skip(1).map(|word| terminal::quoted(&word));
+    std::iter::once("toehold".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
 }
 
 fn summarise(tally: &Tally, form: Form, files: usize, args: &ImportArgs, output: &Output) -> Result<()> {

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use anyhow::{Result, bail};
 use toehold_rollout::store::{StartFilter, StartKind};
-use toehold_rollout::{Problem, PromptTemplate, Start, Store};
+use toehold_rollout::{Problem, Start, Store};
 use toehold_training::CurriculumKind;
 use toehold_training::curriculum::success_prefix::success_prefixes;
 
@@ -69,13 +69,21 @@ pub fn choose(prepared: &Prepared, store: &Store, target: Target) -> Result<(Vec
     let train = plain.into_iter().chain(prefixed).map(|start| (Split::Train, start));
     let problems = prepared.all_problems();
     let problems: HashMap<&str, &Problem> = problems.iter().map(|problem| (problem.id.as_str(), problem)).collect();
-    let template = PromptTemplate::new(&prepared.plan.policy.template)?;
 
     let (mut rows, mut left) = (Vec::new(), Left::default());
     let mut texts = HashSet::new();
     for (split, start) in train.chain(held_out) {
         let Some(&problem) = problems.get(start.problem.as_str()) else { continue };
-        let prompt = template.render(&problem.problem);
+        if problem.verifier.runs() {
+            bail!(
+                "problem {} is judged by the `{}` verifier, which runs a program, and an exported job has no place for it\n\
+                 hint: train it here, or export problems whose answers are compared",
+                problem.id,
+                problem.verifier.as_str()
+            );
+        }
+        // As the ids have it, whatever template, cue or example made them.
+        let prompt = prepared.tokenizer.decode_raw(&start.prompt);
         let prefix = prepared.tokenizer.decode_raw(&start.prefix);
         let row = Exported { start, problem: problem.clone(), prompt, prefix, split };
         if target.is_text() && !survives(&row, prepared) {

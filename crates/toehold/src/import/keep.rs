@@ -253,7 +253,9 @@ impl<'a> Keeper<'a> {
         self.tally.without_reward += u64::from(theirs.is_none());
         self.tally.disagree += u64::from(theirs.is_some_and(|theirs| theirs != ours.outcome.is_correct()));
         match (self.verdicts, theirs) {
-            (Verdicts::Theirs { .. }, Some(is_correct)) if is_correct != ours.outcome.is_correct() => {
+            (Verdicts::Theirs { .. }, Some(is_correct))
+                if is_correct != ours.outcome.is_correct() || !ours.outcome.is_judged() =>
+            {
                 let outcome = if is_correct { Outcome::Correct } else { Outcome::Wrong };
                 (Verdict { outcome, extracted: ours.extracted }, FOREIGN_VERDICT.to_owned())
             }

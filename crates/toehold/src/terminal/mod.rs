@@ -158,6 +158,15 @@ fn sentence(error: &anyhow::Error) -> String {
     parts.join(": ") + &hints.concat()
 }
 
+/// A word as a shell reads it back.
+pub fn quoted(word: &str) -> String {
+    let is_plain = |letter: char| letter.is_alphanumeric() || "-_.,/:=".contains(letter);
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{self, Write};

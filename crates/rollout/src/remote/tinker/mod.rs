@@ -34,7 +34,7 @@ mod session;
 use std::fs;
 use std::io;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -142,6 +142,14 @@ pub enum TinkerError {
     /// Threads do not start.
     #[error("cannot start a client: {0}")]
     Start(#[source] io::Error),
+    /// The file that says where a checkpoint's weights are.
+    #[error("cannot write {path}: {source}")]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
     /// The server, or the way to it.
     #[error(transparent)]
     Http(#[from] HttpError),
@@ -297,8 +305,9 @@ impl Tinker {
             rank: self.options.rank,
             path: model::save(&self.session, &self.model, "save_weights", &format!("w{}", self.steps))?,
         };
-        let text = serde_json::to_string_pretty(&saved).map_err(|error| TinkerError::Start(error.into()))?;
-        fs::write(dir.join(STATE_FILE), text).map_err(TinkerError::Start)
+        let path = dir.join(STATE_FILE);
+        let text = serde_json::to_string_pretty(&saved).map_err(io::Error::from);
+        text.and_then(|text| fs::write(&path, text)).map_err(|source| TinkerError::State { path, source })
     }
 }
 
@@ -325,13 +334,9 @@ impl Sampler for Tinker {
         });
         let unreadable = |reason| self.session.unreadable("asample", reason);
         let mut each = |index: usize, answer| {
-            let sequence = Sequence::only(answer).map_err(unreadable)?;
+            let mut sequence = Sequence::only(answer).map_err(unreadable)?;
             let params = &requests[index].params;
-            if sequence.tokens.len() > params.max_tokens as usize {
-                let (found, most) = (sequence.tokens.len(), params.max_tokens);
-                return Err(unreadable(format!("{found} tokens came back, expected at most {most}")));
-            }
-            let stop = sequence.stop(&params.stop);
+            let stop = sequence.check(params, self.options.vocabulary).map_err(unreadable)?;
             let completion = Completion { tokens: sequence.tokens, behavior: sequence.logprobs, stop };
             Ok(done(index, completion).is_continue())
         };

@@ -176,12 +176,26 @@ impl Sequence {
         }
     }
 
-    /// Why it ended. Servers differ in the word for an end token, and one that ends with a stop token may
-    /// say either, so the tokens decide.
-    pub(super) fn stop(&self, stop: &[TokenId]) -> StopReason {
-        match self.tokens.last() {
-            Some(last) if stop.contains(last) || self.stop_reason == "stop" => StopReason::EndOfText,
-            _ => StopReason::Length,
+    /// Why it ended; else what is wrong with it. The tokens decide, since servers differ in their words: an end
+    /// token ends a completion, and nothing else does but the limit.
+    pub(super) fn check(&mut self, params: &SamplingParams, vocabulary: usize) -> Result<StopReason, String> {
+        let (found, most) = (self.tokens.len(), params.max_tokens as usize);
+        if let Some(token) = self.tokens.iter().find(|token| **token as usize >= vocabulary) {
+            return Err(format!("token {token} came back, but the vocabulary has {vocabulary} tokens"));
+        }
+        // Rounding may leave a certain token a little above zero.
+        self.logprobs.iter_mut().for_each(|log| *log = log.min(0.0));
+        let end = self.tokens.iter().position(|token| params.stop.contains(token));
+        match end {
+            Some(at) if at + 1 == found && found <= most => Ok(StopReason::EndOfText),
+            Some(at) if at + 1 < found => {
+                Err(format!("{found} tokens came back, though token {} ends a completion", at + 1))
+            }
+            None if found == most => Ok(StopReason::Length),
+            _ => Err(format!(
+                "{found} tokens came back that end with no end token (\"{}\"), expected {most}",
+                self.stop_reason
+            )),
         }
     }
 }

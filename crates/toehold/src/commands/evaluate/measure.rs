@@ -17,7 +17,7 @@ use super::{drift, keywords, last_checkpoint, likelihood, perturbed, restored, r
 use crate::interrupt::{self, Interrupted};
 use crate::prepare::Prepared;
 use crate::run_folder::write_whole;
-use crate::terminal::{Output, Progress};
+use crate::terminal::{self, Output, Progress};
 
 /// What else is measured.
 #[derive(Clone, Debug, Args)]
@@ -208,9 +208,7 @@ fn resume_command(prepared: &Prepared, name: &str, options: &Value) -> String {
         if value.is_empty() || value == "null" {
             continue;
         }
-        let is_plain = |letter: char| letter.is_alphanumeric() || "-_.,".contains(letter);
-        let quoted = if value.chars().all(is_plain) { value } else { format!("'{}'", value.replace('\'', "'\\''")) };
-        command.push_str(&format!(" --{option} {quoted}"));
+        command.push_str(&format!(" --{option} {}", terminal::quoted(&value)));
     }
     command
 }
