@@ -25,6 +25,8 @@ def hard_problems(store: toehold.TraceStore, at_most: float = 0.1) -> list[Hard]
     counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     first: dict[str, toehold.Trace] = {}
     for trace in store:
+        if trace.outcome == "infra":
+            continue  # Nobody judged it, so it is no attempt.
         counts[trace.problem][1] += 1
         if trace.outcome == "correct":
             counts[trace.problem][0] += 1
@@ -34,7 +36,8 @@ def hard_problems(store: toehold.TraceStore, at_most: float = 0.1) -> list[Hard]
         successes, attempts = counts[problem]
         if successes <= at_most * attempts:
             length = len(trace.completion_ids)
-            cuts = toehold.uniform_cuts(length, length, purpose=problem)
+            # Where the answer begins takes a tokenizer to say (`toehold.answer_limit`); here the last quarter is left.
+            cuts = toehold.uniform_cuts(length, length * 3 // 4, purpose=problem)
             found.append(Hard(problem, successes, attempts, cuts))
     return found
 

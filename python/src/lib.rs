@@ -1,7 +1,7 @@
 //! The Python module `toehold._toehold`: the verifier, advantages, cuts and the store's reader.
 //!
 //! Everything is computed by the crates that toehold itself runs; nothing is computed here. Signatures and
-//! documentation for Python are in `python/toehold/__init__.pyi`, which `tests/` hold against this file.
+//! documentation for Python are in `_toehold.pyi`, which `tests/` hold against this file.
 //!
 //! Work on many rows lets go of the interpreter, so a trainer's other threads go on. Errors are `ValueError`
 //! for input that makes no sense and `OSError` for a store that cannot be read; no input panics.
@@ -17,7 +17,8 @@ use pyo3::prelude::*;
 #[pymodule]
 fn _toehold(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("VERIFIER_VERSION", toehold_verifier::VERSION)?;
-    module.add("VERIFIERS", toehold_verifier::Verifier::ALL.map(toehold_verifier::Verifier::as_str).to_vec())?;
+    let named = toehold_verifier::Verifier::ALL.into_iter().filter(|verifier| !verifier.runs());
+    module.add("VERIFIERS", named.map(toehold_verifier::Verifier::as_str).collect::<Vec<_>>())?;
     module.add_class::<verify::Verdict>()?;
     module.add_function(wrap_pyfunction!(verify::verify, module)?)?;
     module.add_function(wrap_pyfunction!(verify::verify_batch, module)?)?;

@@ -168,7 +168,7 @@ impl TraceStore {
     }
 
     fn __len__(&self) -> PyResult<usize> {
-        Ok(self.ask(|store| store.success(&TraceFilter::default()))?.attempts as usize)
+        Ok(self.ask(|store| store.outcomes(&TraceFilter::default()))?.values().sum::<u64>() as usize)
     }
 
     fn __iter__(slf: Bound<'_, Self>) -> Traces {

@@ -3,7 +3,7 @@
 //! PrefixRL does so across model families (arXiv 2601.18795, 11.3 and 12.3). The other model reads the problems
 //! through the recipe's template in its own tokens, and its traces are stored as its own. Prefixes are made of
 //! the run's tokens. Where the tokenizers are the same, those are the traces' ids; otherwise the text of each
-//! correct trace is encoded once, which is the one place in the project where text is encoded again, and decoded
+//! correct trace is encoded once, as imported text and a text-only server's are, and decoded
 //! to compare: a trace whose text does not come back to the letter is left out and counted. The store keeps
 //! both.
 //!

@@ -28,14 +28,28 @@ __all__ = [
 VERIFIER_VERSION: str
 """Version of all rules: grows when any text's verdict changes."""
 VERIFIERS: list[str]
-"""The rules' names: answer, exact, number, chain, countdown, math, math_boxed."""
+"""Names of the rules that run nothing: answer, math_boxed, tolerance, pattern and others."""
+
+_Outcome = Literal[
+    "correct",
+    "wrong",
+    "no_answer",
+    "unreadable",
+    "budget",
+    "timeout",
+    "memory",
+    "runtime",
+    "compile",
+    "output_limit",
+    "infra",
+]
 
 @final
 class Verdict:
     """What a verifier found."""
 
     @property
-    def outcome(self) -> Literal["correct", "wrong", "no_answer", "unreadable"]:
+    def outcome(self) -> _Outcome:
         """Its judgement."""
     @property
     def extracted(self) -> str | None:
@@ -169,7 +183,7 @@ class Trace:
     def stage(self) -> Literal["collect", "train", "evaluate"]:
         """What it was sampled for."""
     @property
-    def outcome(self) -> Literal["correct", "wrong", "no_answer", "unreadable"]:
+    def outcome(self) -> _Outcome:
         """What the verifier said."""
     @property
     def extracted(self) -> str | None:
