@@ -12,6 +12,7 @@ use toehold_rollout::store::TraceFilter;
 use toehold_rollout::{Completion, Start, StartId};
 use toehold_training::CurriculumKind;
 use toehold_training::curriculum::Source;
+use toehold_training::curriculum::nurl::with_cue;
 use toehold_training::recipe::Method;
 use toehold_training::trainer::event::Event;
 use toehold_training::trainer::{Setup, Summary, TrainError, train};
@@ -70,6 +71,7 @@ fn run(
         ..source
     });
     material.sources.extend(failures.collect::<Vec<_>>());
+    material.cues = material.plain.iter().map(|start| with_cue(start, start.prompt.clone())).collect();
     let mut curriculum = curriculum(kind).build(material, plan.seed).unwrap();
     let objective = objective(objective_kind);
     let mut events = Vec::new();

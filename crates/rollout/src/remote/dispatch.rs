@@ -300,7 +300,10 @@ impl Dispatch {
         match failure.remedy() {
             Remedy::Wait => {
                 let Failure::Http(HttpError { cause, .. }) = failure else { return Ok(()) };
-                endpoint.is_full(cause.retry_after(), call.job as u64);
+                if let Some(wait) = endpoint.refused(cause.retry_after(), call.job as u64) {
+                    self.delayed.push((Instant::now() + wait, call.job));
+                    return Ok(());
+                }
                 // To the front: its turn had come. One that was sent twice has its other call.
                 let job = &mut self.jobs[call.job];
                 if job.calls.is_empty() && !job.is_queued && !job.missing.is_empty() && endpoint.is_up() {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::limit::Limit;
+use super::limit::{Limit, Load};
 use super::route::hash_address;
 use super::server::{Server, Verified};
 
@@ -122,12 +122,19 @@ impl Endpoint {
         (self.failures, self.full, self.paused) = (0, 0, None);
     }
 
-    /// The server said that it is full: less at a time, and nothing for a while.
-    pub(super) fn is_full(&mut self, asked: Option<Duration>, salt: u64) {
-        self.limit.refused();
+    /// The server said that it is full, and to wait for `asked`. Where it has said so often, it gets less at a time
+    /// and nothing for a while, and there is nothing more to do; otherwise only the job that it refused has to wait,
+    /// for as long as is returned.
+    pub(super) fn refused(&mut self, asked: Option<Duration>, salt: u64) -> Option<Duration> {
+        let load = self.limit.refused();
         let wait = asked.map_or(back_off(self.full, salt), |asked| asked.min(Duration::from_secs(60)));
+        // Once it was full, it is until it answers.
+        if load == Load::Passing && self.full == 0 {
+            return Some(wait);
+        }
         self.full += 1;
         self.paused = Some(Instant::now() + wait);
+        None
     }
 
     /// A call failed; says whether the endpoint has failed so often that it is to be given up.

@@ -170,6 +170,9 @@ async fn sample(shared: &Arc<Shared>, body: &Value, in_flight: u64) -> Reply {
 }
 
 fn fault(shared: &Shared, number: u64) -> Option<Fault> {
+    if number < shared.behaviour.calm {
+        return None;
+    }
     let drawn = mixed(shared.behaviour.seed ^ mixed(number)) as f64 / u64::MAX as f64;
     let mut sum = 0.0;
     shared.behaviour.faults.iter().find_map(|&(fault, share)| {

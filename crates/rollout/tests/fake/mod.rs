@@ -93,6 +93,8 @@ pub struct Behaviour {
     pub seed: u64,
     /// Faults and how often each happens, in `[0, 1]`.
     pub faults: Vec<(Fault, f64)>,
+    /// Requests that sample before the first fault.
+    pub calm: u64,
     /// Time of one token.
     pub per_token: Duration,
     /// More requests than this get 503.
@@ -116,6 +118,7 @@ impl Behaviour {
             model_name: "m".to_owned(),
             seed: 0,
             faults: Vec::new(),
+            calm: 0,
             per_token: Duration::ZERO,
             capacity: usize::MAX,
             key: None,

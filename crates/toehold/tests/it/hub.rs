@@ -27,7 +27,10 @@ impl Hub {
             files.insert(path.file_name().unwrap().to_str().unwrap().to_owned(), std::fs::read(&path).unwrap());
         }
         files.insert("README.md".to_owned(), b"# A model".to_vec());
-        files.insert("chat_template.jinja".to_owned(), b"{% for m in messages %}{{ m.content }}{% endfor %}=".to_vec());
+        files.insert(
+            "chat_template.jinja".to_owned(),
+            b"{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}={% endif %}".to_vec(),
+        );
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let asked: Arc<Mutex<Vec<String>>> = Arc::default();

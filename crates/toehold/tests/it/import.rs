@@ -99,9 +99,9 @@ fn the_verifier_has_the_last_word_if_asked() {
         left out: problem is held out           1
         left out: another reference answer      1
         left out: no completion                 1
-        foreign: qwen-7b sum-1 "" "It is \\boxed{2}<|endoftext|>" end_of_text correct (1) index 0, 0 known
-        foreign: qwen-7b sum-1 "" "I do not know" length no_answer (1) index 1, 0 known
-        foreign: qwen-7b sum-2 "" "\\boxed{6}<|endoftext|>" end_of_text wrong (1) index 0, 0 known
+        foreign: qwen-7b sum-1 "" "It is \\boxed{2}<|endoftext|>" end_of_text correct (2) index 0, 0 known
+        foreign: qwen-7b sum-1 "" "I do not know" length no_answer (2) index 1, 0 known
+        foreign: qwen-7b sum-2 "" "\\boxed{6}<|endoftext|>" end_of_text wrong (2) index 0, 0 known
     "#]],
     );
 }
@@ -172,7 +172,7 @@ fn what_verifiers_wrote() {
         there already                         0
         left out: several turns or tools      1
         foreign: some/model sum-1 "" "\\boxed{2}<|endoftext|>" end_of_text correct (foreign) index 0, 0 known
-        foreign: some/model sum-2 "" "5<|endoftext|>" end_of_text no_answer (1) index 0, 0 known
+        foreign: some/model sum-2 "" "5<|endoftext|>" end_of_text no_answer (2) index 0, 0 known
     "#]],
     );
     let results = r#"{"example_id": 0, "prompt": [{"role": "user", "content": "1 + 1"}], "completion": [{"role": "assistant", "content": "\\boxed{2}"}], "answer": "2", "reward": 1.0, "task": "sums"}
@@ -228,11 +228,11 @@ fn plain_lines_with_tokens_or_text() {
         left out: no problem of this run          1
         left out: token not in the tokenizer      1
         foreign: jsonl sum-1 "" "12<|endoftext|>" end_of_text no_answer (foreign) index 0, 3 known
-        foreign: other sum-1 "" "12" length no_answer (1) index 0, 0 known
-        foreign: other sum-1 "" "12<|endoftext|>" end_of_text no_answer (1) index 1, 0 known
+        foreign: other sum-1 "" "12" length no_answer (2) index 0, 0 known
+        foreign: other sum-1 "" "12<|endoftext|>" end_of_text no_answer (2) index 1, 0 known
         foreign: jsonl sum-2 "Well, " "it is \\boxed{5}<|endoftext|>" end_of_text correct (foreign) index 0, 0 known
-        foreign: jsonl sum-2 "" "it is \\boxed{5}<|endoftext|>" end_of_text correct (1) index 0, 0 known
-        foreign: jsonl sum-2 "" "an id that the statement contradicts" length no_answer (1) index 1, 0 known
+        foreign: jsonl sum-2 "" "it is \\boxed{5}<|endoftext|>" end_of_text correct (2) index 0, 0 known
+        foreign: jsonl sum-2 "" "an id that the statement contradicts" length no_answer (2) index 1, 0 known
     "#]],
     );
 }
@@ -247,7 +247,7 @@ fn bad_rows_end_it_with_what_came_before_kept() {
             status 1
             error: a.jsonl:2: missing `completion` or `completion_ids`
             hint: name the format (--format verl, trl or verifiers), or see docs/import.md for what a line may have
-            foreign: jsonl sum-1 "" "2" length no_answer (1) index 0, 0 known
+            foreign: jsonl sum-1 "" "2" length no_answer (2) index 0, 0 known
         "#]],
     );
     check(

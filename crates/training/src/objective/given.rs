@@ -1,7 +1,7 @@
 //! Tokens that the group did not sample: successes that were collected before, and prefixes.
 //!
 //! Four methods learn from them too, and the importance-weighted baseline of PrefixRL. They answer
-//! [`Given`] beside [`Weigh`](super::Weigh). The training loop asks it
+//! [`Given`] beside [`Weigh`]. The training loop asks it
 //!
 //! * how many collected successes are to join a group that starts plain ([`Given::wanted`]), and for
 //!   the advantages of all of them together ([`Given::joint_advantages`]);
