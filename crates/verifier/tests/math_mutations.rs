@@ -160,3 +160,13 @@ fn random_bytes() {
         drive(&text, "x+1");
     }
 }
+
+/// A zero with a large exponent scaled the other part of a complex number away, and its angle was divided by 0.
+#[test]
+fn the_logarithm_beside_a_zero_of_large_exponent() {
+    let sum = "6<a<0/1---logi.69^097495-log55i0--1000001-log55i0--000";
+    drive(sum, sum);
+    let arcs = "HH\\tan 4tp2atan 4ccccccc!ctp2apHHDDHHHHDGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGG \
+                4ccccccc!ctp2aGGGGGGGGGGDDDHDDDHH0";
+    drive(arcs, "0H~HHH");
+}

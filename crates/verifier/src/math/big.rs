@@ -111,6 +111,10 @@ impl Real {
 
     /// The exponent of the leading bit.
     fn top(&self) -> i64 {
+        if self.mantissa.is_zero() {
+            // Below every other number, whatever its exponent.
+            return i64::MIN / 4;
+        }
         i64::try_from(self.mantissa.bits()).unwrap_or(0) + self.exponent
     }
 
