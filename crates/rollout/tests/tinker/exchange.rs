@@ -78,6 +78,8 @@ pub(crate) fn live(address: &str, base_model: &str, dir: &Path) -> Result<String
         .unwrap();
     writeln!(said, "gradient {:.4}", tinker.step(0.001).unwrap().gradient_norm).unwrap();
     let published = tinker.publish().unwrap();
+    // A step without anything to learn moves nothing, and a server takes a name once.
+    assert_eq!(tinker.publish().unwrap(), published);
     let after = sums(&mut tinker, &traces);
     writeln!(said, "another version: {}", published != sampled_by).unwrap();
     for (before, after) in before.iter().zip(&after) {

@@ -408,7 +408,7 @@ fn verify() {
                                                read, and do nothing else
                   --serve <ADDRESS>            Answer over HTTP at this address: POST /verify, /openrlhf, /verl,
                                                /judge, GET /health
-                  --recipe <RECIPE>            Take the table [verifier] of this recipe: the interpreter of
+                  --recipe <RECIPE>            Take the table `[verifier]` of this recipe: the interpreter of
                                                programs, your own command, limits
                   --set <KEY=VALUE>            Change one value of that table, with or without a recipe, e.g.
                                                `--set verifier.python=python3`

@@ -35,6 +35,7 @@ use std::fs;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -120,6 +121,10 @@ pub struct Tinker {
     version: PolicyVersion,
     /// The weights that sample; none for the base's own.
     sampled_from: Option<String>,
+    /// After how many steps these were saved for sampling.
+    sampled_at: Option<u64>,
+    /// The newest checkpoint on the server: after how many steps, and its path. A server refuses a name twice.
+    saved: Mutex<Option<(u64, String)>>,
     /// What the next step learns from.
     pending: Vec<Pending>,
 }
@@ -232,6 +237,8 @@ impl Tinker {
             is_restored: false,
             version,
             sampled_from: None,
+            sampled_at: None,
+            saved: Mutex::new(None),
             pending: Vec::new(),
         })
     }
@@ -291,19 +298,29 @@ impl Tinker {
             // Adapters begin as the identity: these are the base's own weights.
             return Ok(self.version.clone());
         }
+        if self.sampled_at == Some(self.steps) {
+            // Nothing has moved: a step may have had nothing to learn from.
+            return Ok(self.version.clone());
+        }
         let name = format!("s{}", self.steps);
         let path = model::save(&self.session, &self.model, "save_weights_for_sampler", &name)?;
-        self.sampled_from = Some(path);
+        (self.sampled_from, self.sampled_at) = (Some(path), Some(self.steps));
         self.version = version_of(&["model", &self.model, &name]);
         Ok(self.version.clone())
     }
 
     fn put_away(&self, dir: &Path) -> Result<(), TinkerError> {
+        let mut newest = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = match newest.as_ref().filter(|(steps, _)| *steps == self.steps) {
+            Some((_, path)) => path.clone(),
+            None => model::save(&self.session, &self.model, "save_weights", &format!("w{}", self.steps))?,
+        };
+        *newest = Some((self.steps, path.clone()));
         let saved = Saved {
             server: self.address().to_string(),
             base_model: self.options.base_model.clone(),
             rank: self.options.rank,
-            path: model::save(&self.session, &self.model, "save_weights", &format!("w{}", self.steps))?,
+            path,
         };
         let path = dir.join(STATE_FILE);
         let text = serde_json::to_string_pretty(&saved).map_err(io::Error::from);
@@ -436,6 +453,7 @@ impl Learner for Tinker {
         let model = model.map_err(|error| refuse(error.to_string()))?;
         model::unload(&self.session, &self.model);
         (self.model, self.steps, self.is_restored) = (model, 0, true);
+        (self.sampled_at, self.saved) = (None, Mutex::new(None));
         self.pending.clear();
         Ok(())
     }

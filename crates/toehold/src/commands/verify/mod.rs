@@ -43,7 +43,7 @@ pub struct VerifyArgs {
     /// Answer over HTTP at this address: POST /verify, /openrlhf, /verl, /judge, GET /health
     #[arg(long, value_name = "ADDRESS")]
     pub serve: Option<String>,
-    /// Take the table [verifier] of this recipe: the interpreter of programs, your own command, limits
+    /// Take the table `[verifier]` of this recipe: the interpreter of programs, your own command, limits
     #[arg(long, value_name = "RECIPE", conflicts_with = "check")]
     pub recipe: Option<PathBuf>,
     /// Change one value of that table, with or without a recipe, e.g. `--set verifier.python=python3`
