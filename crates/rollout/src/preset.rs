@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use toehold_verifier::Verifier;
 
-use crate::problem::{Problem, ProblemId, ProblemSet};
+use crate::problem::{Problem, ProblemId, ProblemSet, json_reason};
 
 /// A published kind of problem set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -110,7 +110,7 @@ impl Preset {
             let broken = |error: serde_json::Error| ReadPresetError::BrokenJson {
                 path: path.to_owned(),
                 line: error.line(),
-                reason: reason(&error),
+                reason: json_reason(&error),
             };
             let rows: Vec<Map<String, Value>> = serde_json::from_slice(&bytes).map_err(broken)?;
             rows.iter().for_each(|row| gather.row(row));
@@ -134,7 +134,7 @@ impl Preset {
             let row = serde_json::from_slice(text).map_err(|error| ReadPresetError::BrokenJson {
                 path: path.to_owned(),
                 line,
-                reason: reason(&error),
+                reason: json_reason(&error),
             })?;
             gather.row(&row);
         }
@@ -483,11 +483,6 @@ fn begins_with_bracket(reader: &mut impl BufRead) -> std::io::Result<bool> {
     let buffer = reader.fill_buf()?;
     let text = buffer.strip_prefix("\u{feff}".as_bytes()).unwrap_or(buffer).trim_ascii_start();
     Ok(text.first() == Some(&b'['))
-}
-
-fn reason(error: &serde_json::Error) -> String {
-    let message = error.to_string();
-    message.rsplit_once(" at line ").map_or(message.as_str(), |(reason, _)| reason).to_owned()
 }
 
 fn parquet_hint(path: &Path) -> &'static str {

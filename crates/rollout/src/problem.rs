@@ -306,6 +306,13 @@ fn read_lines(path: &Path, lines: impl BufRead) -> Result<ProblemSet, ReadProble
     Ok(ProblemSet { problems, hash })
 }
 
+/// What a JSON parser objects to, without the line that it counts: of one line of a file it is always the first,
+/// which would contradict the file's.
+pub fn json_reason(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    message.rsplit_once(" at line ").map_or(message.as_str(), |(reason, _)| reason).to_owned()
+}
+
 /// One line's place, for its messages.
 struct Line<'a> {
     path: &'a Path,
@@ -316,12 +323,8 @@ impl Line<'_> {
     fn read(&self, text: &str) -> Result<Problem, ReadProblemsError> {
         let broken =
             |column, reason| ReadProblemsError::BrokenJson { path: self.path(), line: self.line, column, reason };
-        let value: Value = serde_json::from_str(text).map_err(|source| {
-            // serde_json counts lines from this one line, which would contradict the file's.
-            let message = source.to_string();
-            let reason = message.rsplit_once(" at line ").map_or(message.as_str(), |(reason, _)| reason);
-            broken(source.column(), reason.to_owned())
-        })?;
+        let value: Value =
+            serde_json::from_str(text).map_err(|source| broken(source.column(), json_reason(&source)))?;
         let Value::Object(mut object) = value else {
             return Err(broken(1, format!("expected an object, found {}", shorten(text))));
         };

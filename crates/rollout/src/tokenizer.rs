@@ -55,6 +55,12 @@ impl TokenizerFile {
         Ok(encoding.get_ids().to_vec())
     }
 
+    /// The tokens of a text that decode to it again, to the letter; none where no such tokens are found.
+    pub fn encode_exactly(&self, text: &str) -> Option<Vec<TokenId>> {
+        let tokens = self.encode(text).ok()?;
+        (self.decode(&tokens) == text).then_some(tokens)
+    }
+
     /// The text of tokens, special ones left out. Ids outside the vocabulary have no text.
     pub fn decode(&self, tokens: &[TokenId]) -> String {
         self.text(tokens, true)

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use anyhow::{Result, bail};
 use toehold_policy::Policy;
 use toehold_rollout::store::{Encoded, StoredTrace};
-use toehold_rollout::{PolicyVersion, Problem, Sampler as _, Start, Store, TokenId, TokenizerFile};
+use toehold_rollout::{PolicyVersion, Problem, Sampler as _, Start, Store, TokenizerFile};
 use toehold_training::Plan;
 use toehold_training::curriculum::Traces;
 use toehold_verifier::Outcome;
@@ -103,7 +103,7 @@ pub fn encode(prepared: &Prepared, store: &mut Store, output: &Output) -> Result
     let traces = sample::collected_traces(prepared, store, Some(Outcome::Correct))?;
     let again = |stored: &StoredTrace| {
         let text = tokenizer.decode(&stored.trace.completion.tokens);
-        (stored.row, encoded_again(&text, &prepared.tokenizer))
+        (stored.row, prepared.tokenizer.encode_exactly(&text))
     };
     let new: Encoded = traces.iter().filter(|stored| !known.contains_key(&stored.row)).map(again).collect();
     store.put_encoded(prepared.tokenizer.hash(), &new)?;
@@ -160,10 +160,4 @@ pub fn in_own_tokens(
 fn foreign(prepared: &Prepared) -> Option<&TokenizerFile> {
     let collector = prepared.collector.as_ref()?;
     (collector.tokenizer.hash() != prepared.tokenizer.hash()).then_some(&collector.tokenizer)
-}
-
-/// The tokens of a text; none where they do not decode to it, to the letter.
-fn encoded_again(text: &str, tokenizer: &TokenizerFile) -> Option<Vec<TokenId>> {
-    let tokens = tokenizer.encode(text).ok()?;
-    (tokenizer.decode(&tokens) == text).then_some(tokens)
 }

@@ -18,6 +18,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
 use serde_json::{Map, Value};
 use toehold_policy::{Policy, PolicyOptions, Storage};
+use toehold_rollout::problem::json_reason;
 use toehold_rollout::{Prompts, TokenId, TokenizerFile};
 
 use crate::chat_args::ChatArgs;
@@ -208,10 +209,7 @@ impl Lines {
     pub fn read(&mut self) -> Result<Option<Line>> {
         let Some((place, text)) = self.text()? else { return Ok(None) };
         let value: Value = serde_json::from_str(&text).map_err(|source| {
-            // serde_json counts lines from this one line, which would contradict the file's.
-            let message = source.to_string();
-            let reason = message.rsplit_once(" at line ").map_or(message.as_str(), |(reason, _)| reason);
-            anyhow!("{place}: broken JSON at column {}: {reason}", source.column())
+            anyhow!("{place}: broken JSON at column {}: {}", source.column(), json_reason(&source))
         })?;
         let Value::Object(fields) = value else {
             bail!("{place}: expected an object, found {}", shorten(&value));

@@ -179,6 +179,47 @@ fn a_fleet_is_servers_and_where_they_are() {
 }
 
 #[test]
+fn a_learner_elsewhere_is_a_server_with_settings_in_range() {
+    let at = |setting: &'static str| ["learner.kind=tinker", "learner.endpoint=\"http://a\"", setting];
+    check(
+        &["learner.kind=tinker"],
+        expect![[r#"[learner] endpoint is "", expected a server's address, for kind = "tinker""#]],
+    );
+    check(
+        &["learner.endpoint=\"http://a\""],
+        expect![[r#"[learner] endpoint is "http://a", expected none, or kind = "tinker""#]],
+    );
+    check(
+        &["learner.kind=remote"],
+        expect![[
+            r#"[learner] kind: found the string "remote": unknown variant `remote`, expected `local` or `tinker`"#
+        ]],
+    );
+    check(&at("learner.rank=0"), expect!["[learner] rank is 0, expected at least 1"]);
+    check(&at("learner.beta1=1.0"), expect!["[learner] beta1 is 1, expected in [0, 1)"]);
+    check(&at("learner.beta2=-0.1"), expect!["[learner] beta2 is -0.1, expected in [0, 1)"]);
+    check(&at("learner.eps=0.0"), expect!["[learner] eps is 0, expected above 0"]);
+    check(&at("learner.weight_decay=inf"), expect!["[learner] weight_decay is inf, expected at least 0"]);
+    check(&at("learner.patience_s=0.0"), expect!["[learner] patience_s is 0, expected above 0 and at most 1e6"]);
+    check(
+        &at("learner.passes=three"),
+        expect![[r#"[learner] passes: found the string "three": unknown variant `three`, expected `one` or `two`"#]],
+    );
+    check(
+        &at("learner.reduction=median"),
+        expect![[
+            r#"[learner] reduction: found the string "median": unknown variant `median`, expected one of `measure`, `sum`, `mean`"#
+        ]],
+    );
+    // This process is what a recipe without the table means, so it is written back as that.
+    let local = resolve(SMALL, &["learner.kind=local"]).unwrap();
+    assert_eq!(local, resolve(SMALL, &[]).unwrap());
+    let elsewhere = resolve(SMALL, &at("learner.rank=8")).unwrap();
+    let again: Plan = Recipe::parse(&toml::to_string(&elsewhere).unwrap(), &[]).unwrap().resolve().unwrap();
+    assert_eq!(again, elsewhere);
+}
+
+#[test]
 fn unknown_names_are_refused_with_the_nearest() {
     check(
         &["train.step=3"],

@@ -34,6 +34,17 @@ pub enum ReadAdapterError {
         /// What would be.
         supported: String,
     },
+    /// The model that it is for is not where it says.
+    #[error(
+        "{path}: `base_model_name_or_path` is {found}, expected the folder of the model, seen from here\n\
+         hint: `toehold merge ADAPTER OUT --base MODEL` makes one model of the two"
+    )]
+    Base {
+        /// The file.
+        path: PathBuf,
+        /// What is there.
+        found: String,
+    },
     /// Its numbers make no sense.
     #[error(transparent)]
     Lora(#[from] LoraError),
@@ -78,7 +89,7 @@ pub(crate) fn base_of(dir: &Path) -> Result<PathBuf, ReadAdapterError> {
     let file = File { path: &path, keys: &object(&path)? };
     match file.get("base_model_name_or_path").as_str() {
         Some(base) if Path::new(base).is_dir() => Ok(base.into()),
-        _ => Err(file.unsupported("base_model_name_or_path", "the folder of the model, from here,")),
+        _ => Err(ReadAdapterError::Base { found: shortened(file.get("base_model_name_or_path")), path }),
     }
 }
 

@@ -104,7 +104,8 @@ pub(super) fn completion(choice: Choice, rules: &Rules<'_>) -> Result<Completion
     let tokens = match (choice.tokens, choice.text, tokenizer) {
         (Some(tokens), ..) => tokens,
         (None, Some(text), Some(tokenizer)) => {
-            let mut tokens = retokenized(&text, tokenizer)?;
+            let differs = || Refusal::Retokenized { begins: text.chars().take(40).collect() };
+            let mut tokens = tokenizer.encode_exactly(&text).ok_or_else(differs)?;
             // The text leaves its end token out, the log-probabilities do not.
             if let (true, Some(&end)) = (behavior.len() == tokens.len() + 1 && finish == "stop", params.stop.first()) {
                 tokens.push(end);
@@ -143,10 +144,4 @@ pub(super) fn completion(choice: Choice, rules: &Rules<'_>) -> Result<Completion
         return Err(Refusal::Length { tokens: tokens.len(), finish, max_tokens });
     };
     Ok(Completion { tokens, behavior, stop })
-}
-
-fn retokenized(text: &str, tokenizer: &TokenizerFile) -> Result<Vec<TokenId>, Refusal> {
-    let differs = || Refusal::Retokenized { begins: text.chars().take(40).collect() };
-    let tokens = tokenizer.encode(text).map_err(|_| differs())?;
-    if tokenizer.decode(&tokens) == text { Ok(tokens) } else { Err(differs()) }
 }

@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use toehold_rollout::store::{Stage, StartKind, StoredTrace, TraceFilter};
@@ -28,8 +29,8 @@ pub struct TracesArgs {
     #[arg(long, value_name = "ID")]
     pub problem: Option<String>,
     /// Only traces with this outcome
-    #[arg(long, value_enum)]
-    pub outcome: Option<OutcomeArg>,
+    #[arg(long, value_parser = outcome_parser())]
+    pub outcome: Option<Outcome>,
     /// Only traces sampled in this stage
     #[arg(long, value_enum)]
     pub stage: Option<StageArg>,
@@ -42,23 +43,6 @@ pub struct TracesArgs {
     /// Leave out so many at the beginning
     #[arg(long, default_value_t = 0, value_name = "TRACES")]
     pub offset: u64,
-}
-
-/// An outcome on the command line.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-#[allow(missing_docs, reason = "each is the outcome of the same name")]
-pub enum OutcomeArg {
-    Correct,
-    Wrong,
-    NoAnswer,
-    Unreadable,
-    Budget,
-    Timeout,
-    Memory,
-    Runtime,
-    Compile,
-    OutputLimit,
-    Infra,
 }
 
 /// A stage on the command line.
@@ -234,22 +218,17 @@ fn shorten(text: &str, most: usize) -> String {
     if text.chars().count() <= most { text } else { text.chars().take(most - 1).chain(['…']).collect() }
 }
 
+/// Outcomes by the words that are stored and printed.
+fn outcome_parser() -> impl TypedValueParser<Value = Outcome> {
+    PossibleValuesParser::new(Outcome::ALL.map(Outcome::as_str)).try_map(|word| {
+        Outcome::ALL.into_iter().find(|outcome| outcome.as_str() == word).ok_or("no outcome has this name")
+    })
+}
+
 fn filter(args: &TracesArgs) -> TraceFilter {
     TraceFilter {
         problem: args.problem.as_deref().map(ProblemId::from),
-        outcome: args.outcome.map(|outcome| match outcome {
-            OutcomeArg::Correct => Outcome::Correct,
-            OutcomeArg::Wrong => Outcome::Wrong,
-            OutcomeArg::NoAnswer => Outcome::NoAnswer,
-            OutcomeArg::Unreadable => Outcome::Unreadable,
-            OutcomeArg::Budget => Outcome::Budget,
-            OutcomeArg::Timeout => Outcome::Timeout,
-            OutcomeArg::Memory => Outcome::Memory,
-            OutcomeArg::Runtime => Outcome::Runtime,
-            OutcomeArg::Compile => Outcome::Compile,
-            OutcomeArg::OutputLimit => Outcome::OutputLimit,
-            OutcomeArg::Infra => Outcome::Infra,
-        }),
+        outcome: args.outcome,
         stage: args.stage.map(|stage| match stage {
             StageArg::Collect => Stage::Collect,
             StageArg::Train => Stage::Train,

@@ -229,6 +229,12 @@ fn openrlhf(
         ("train.batch_size", json!(completions)),
         ("actor.eps_clip_low_high", json!(format!("{low} {high}"))),
         ("actor.adam.lr", json!(train.learning_rate)),
+        (
+            "actor.lr_scheduler",
+            json!(if train.schedule == Schedule::Cosine { "cosine" } else { "constant_with_warmup" }),
+        ),
+        // It takes a share of all steps and rounds their number up.
+        ("actor.lr_warmup_ratio", json!((train.warm_up as f64 - 0.5).max(0.0) / train.steps.max(1) as f64)),
         ("actor.max_norm", json!(train.clip)),
         ("train.seed", json!(plan.run.seed)),
     ])

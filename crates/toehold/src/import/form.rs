@@ -63,6 +63,11 @@ impl Form {
     /// # Errors
     /// The row is not of this form: says which column is missing or of another type.
     pub fn read(self, line: &Line, reward: Option<&str>) -> Result<Vec<Result<Foreign, Reason>>> {
+        // Null is a reward that is not known; a column that is not there is likely another's name mistyped.
+        if let Some(column) = reward.filter(|column| !line.fields.contains_key(*column)) {
+            let columns: Vec<String> = line.fields.keys().map(|name| format!("`{name}`")).collect();
+            bail!("{}: no column `{column}`\nhint: there are {}", line.place, columns.join(", "));
+        }
         match self {
             Form::Auto => Form::of(line).read(line, reward),
             Form::Verl => verl(line, reward).map(|one| vec![Ok(one)]),

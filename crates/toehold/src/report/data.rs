@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 use toehold_rollout::SuccessCount;
+use toehold_verifier::Outcome;
 
 /// All that a report shows, in the order in which it shows it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -231,8 +232,7 @@ pub struct BandRow {
 }
 
 /// One trace in full.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TraceView {
     /// The problem's id.
     pub problem_id: String,
@@ -245,7 +245,7 @@ pub struct TraceView {
     /// What the policy wrote after it.
     pub completion: String,
     /// What the verifier said.
-    pub verdict: Verdict,
+    pub outcome: Outcome,
     /// The answer that the verifier read, if it found one.
     pub extracted: Option<String>,
     /// The right answer.
@@ -256,33 +256,4 @@ pub struct TraceView {
     pub step: Option<u64>,
     /// The weights that sampled it.
     pub policy: String,
-}
-
-/// What the verifier said of a trace.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// The answer equals the reference.
-    Correct,
-    /// It does not.
-    #[default]
-    Wrong,
-    /// There is no answer.
-    NoAnswer,
-    /// There is one that the verifier cannot read.
-    Unreadable,
-    /// The steps of a comparison were used up.
-    Budget,
-    /// A program ran out of time.
-    Timeout,
-    /// A program ran out of memory.
-    Memory,
-    /// A program ended with an error.
-    Runtime,
-    /// A program could not be compiled.
-    Compile,
-    /// A program put out too much.
-    OutputLimit,
-    /// The verifier itself failed.
-    Infra,
 }

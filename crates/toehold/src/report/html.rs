@@ -3,10 +3,11 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use plotters::style::RGBColor;
+use toehold_verifier::Outcome;
 
 use super::RenderError;
 use super::chart::{self, Key, KeyShape, Panel};
-use super::data::{Collection, Estimate, HeadlineRow, PlainTable, ReportData, Success, TraceView, Verdict};
+use super::data::{Collection, Estimate, HeadlineRow, PlainTable, ReportData, Success, TraceView};
 use super::frame::{BEFORE, MIXED};
 use crate::terminal::{count, flops, percent};
 
@@ -359,18 +360,18 @@ fn traces(traces: &[TraceView], detail: &str) -> Option<Section> {
 }
 
 fn trace_view(trace: &TraceView, open: bool) -> Markup {
-    let (word, class) = match trace.verdict {
-        Verdict::Correct => ("✓ correct", "correct"),
-        Verdict::Wrong => ("✗ wrong", "wrong"),
-        Verdict::NoAnswer => ("– no answer", "wrong"),
-        Verdict::Unreadable => ("? unreadable", "wrong"),
-        Verdict::Budget => ("? budget used up", "wrong"),
-        Verdict::Timeout => ("✗ timeout", "wrong"),
-        Verdict::Memory => ("✗ out of memory", "wrong"),
-        Verdict::Runtime => ("✗ ended with an error", "wrong"),
-        Verdict::Compile => ("✗ not compiled", "wrong"),
-        Verdict::OutputLimit => ("✗ too much output", "wrong"),
-        Verdict::Infra => ("! verifier failed", "wrong"),
+    let (word, class) = match trace.outcome {
+        Outcome::Correct => ("✓ correct", "correct"),
+        Outcome::Wrong => ("✗ wrong", "wrong"),
+        Outcome::NoAnswer => ("– no answer", "wrong"),
+        Outcome::Unreadable => ("? unreadable", "wrong"),
+        Outcome::Budget => ("? budget used up", "wrong"),
+        Outcome::Timeout => ("✗ timeout", "wrong"),
+        Outcome::Memory => ("✗ out of memory", "wrong"),
+        Outcome::Runtime => ("✗ ended with an error", "wrong"),
+        Outcome::Compile => ("✗ not compiled", "wrong"),
+        Outcome::OutputLimit => ("✗ too much output", "wrong"),
+        Outcome::Infra => ("! verifier failed", "wrong"),
     };
     html! {
         details.trace open[open] {

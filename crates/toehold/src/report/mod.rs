@@ -14,7 +14,7 @@ mod theory;
 
 pub use data::{
     Arm, BandRow, BeforeAfter, Collection, Estimate, Evaluation, Fact, GroupCounts, HeadlineRow, PassAtK, PlainTable,
-    PrefixSweep, ReportData, StepPoint, Success, SweepPoint, TraceView, Verdict,
+    PrefixSweep, ReportData, StepPoint, Success, SweepPoint, TraceView,
 };
 pub use theory::render_theory;
 

@@ -2,10 +2,11 @@
 
 use expect_test::{Expect, expect};
 use toehold_rollout::SuccessCount;
+use toehold_verifier::Outcome;
 
 use super::{
     Arm, BandRow, BeforeAfter, Collection, Estimate, Evaluation, Fact, GroupCounts, HeadlineRow, PlainTable,
-    RenderError, ReportData, StepPoint, Success, SweepPoint, TraceView, Verdict, render,
+    RenderError, ReportData, StepPoint, Success, SweepPoint, TraceView, render,
 };
 
 fn success(successes: u64, attempts: u64) -> Success {
@@ -79,7 +80,7 @@ fn small() -> ReportData {
             prompt: "start 3 ; add 4\n".to_owned(),
             prefix: "3 add 4".to_owned(),
             completion: " is 7 ; answer A 7".to_owned(),
-            verdict: Verdict::Correct,
+            outcome: Outcome::Correct,
             extracted: Some("7".to_owned()),
             reference: "7".to_owned(),
             arm: "prefix".to_owned(),

@@ -361,6 +361,8 @@ fn for_openrlhf_and_as_rows_alone() {
           --train.batch_size 4 \
           --actor.eps_clip_low_high 0.2 0.2 \
           --actor.adam.lr 1e-6 \
+          --actor.lr_scheduler constant_with_warmup \
+          --actor.lr_warmup_ratio 0.0 \
           --actor.max_norm 1.0 \
           --train.seed 0 \
           "$@"

@@ -293,8 +293,8 @@ fn traces() {
                   --show <ROW>         Show the trace of this row (the listing's first column) in full
                   --problem <ID>       Only traces of this problem
                   --outcome <OUTCOME>  Only traces with this outcome [possible values: correct, wrong,
-                                       no-answer, unreadable, budget, timeout, memory, runtime, compile,
-                                       output-limit, infra]
+                                       no_answer, unreadable, budget, timeout, memory, runtime, compile,
+                                       output_limit, infra]
                   --stage <STAGE>      Only traces sampled in this stage [possible values: collect, train,
                                        evaluate]
                   --from <FROM>        Only traces that began at plain problems, or after a prefix [possible

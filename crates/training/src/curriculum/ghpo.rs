@@ -23,10 +23,9 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::guidance::{Guide, Tally, check_shares, is_all_fail};
+use super::guidance::{Guide, KeptRescues, Rescues, check_shares, is_all_fail};
 use super::{
     BuildError, Curriculum, Cycle, Fate, GroupOutcome, Material, RestoreError, Selection, Traces, kept, named,
 };
@@ -54,7 +53,7 @@ impl Ghpo {
     pub(super) fn build(&self, material: Material, seed: u64) -> Result<Box<dyn Curriculum>, BuildError> {
         let guide = Guide::new(material)?;
         let cycle = Cycle::new("plain starts", seed, guide.len());
-        let (settings, counts) = (self.clone(), Counts::default());
+        let (settings, counts) = (self.clone(), Rescues::default());
         Ok(Box::new(GhpoCurriculum { settings, guide, cycle, counts, failed: Vec::new() }))
     }
 }
@@ -64,28 +63,9 @@ struct GhpoCurriculum {
     settings: Ghpo,
     guide: Guide,
     cycle: Cycle,
-    counts: Counts,
+    counts: Rescues,
     /// Problem and tokens to give of the groups of this round that failed.
     failed: Vec<(usize, usize)>,
-}
-
-/// What happened in all steps.
-#[derive(Clone, Copy, Default, Serialize, Deserialize)]
-struct Counts {
-    /// Steps begun.
-    steps: u64,
-    /// Plain groups that failed and were replaced.
-    failed: u64,
-    /// Those of them in whose last group one succeeded.
-    rescued: u64,
-    tally: Tally,
-}
-
-/// Its state.
-#[derive(Serialize, Deserialize)]
-struct Kept {
-    taken: u64,
-    counts: Counts,
 }
 
 impl GhpoCurriculum {
@@ -114,12 +94,8 @@ impl Curriculum for GhpoCurriculum {
 
     fn observe(&mut self, selection: &Selection, outcome: GroupOutcome) -> Fate {
         let replacement = self.replacement(selection, outcome);
-        let is_plain = selection.start.prefix.is_empty();
-        self.counts.failed += u64::from(is_plain && replacement.is_some());
-        self.counts.rescued += u64::from(!is_plain && outcome.count.successes > 0);
         self.failed.extend(replacement);
-        let fate = if replacement.is_some() { Fate::Dropped } else { Fate::Learnt };
-        self.counts.tally.add(selection, outcome, fate)
+        self.counts.add(selection, outcome, replacement.is_some())
     }
 
     fn again(&mut self) -> Vec<Selection> {
@@ -128,23 +104,19 @@ impl Curriculum for GhpoCurriculum {
     }
 
     fn state(&self) -> Value {
-        kept::keep(self.guide.name(), &Kept { taken: self.cycle.taken(), counts: self.counts })
+        kept::keep(self.guide.name(), &KeptRescues { taken: self.cycle.taken(), counts: self.counts })
     }
 
     fn restore(&mut self, state: &Value) -> Result<(), RestoreError> {
-        let Kept { taken, counts } = kept::kept(state, &self.guide.name())?;
+        let KeptRescues { taken, counts } = kept::kept(state, &self.guide.name())?;
         self.cycle.seek(taken);
         self.counts = counts;
         Ok(())
     }
 
     fn metrics(&self) -> BTreeMap<String, f64> {
-        let mut metrics = named([
-            ("epoch", self.cycle.epoch() as f64),
-            ("groups_failed", self.counts.failed as f64),
-            ("groups_rescued", self.counts.rescued as f64),
-        ]);
-        metrics.extend(self.counts.tally.metrics());
+        let mut metrics = named([("epoch", self.cycle.epoch() as f64)]);
+        metrics.extend(self.counts.metrics());
         metrics.extend(self.guide.metrics());
         metrics
     }

@@ -184,6 +184,45 @@ impl Tally {
     }
 }
 
+/// What happened in all steps where a group that failed is replaced by one that is given more.
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
+pub(super) struct Rescues {
+    /// Steps begun.
+    pub(super) steps: u64,
+    /// Plain groups that failed and were replaced.
+    pub(super) failed: u64,
+    /// Groups that were given more in which one succeeded.
+    pub(super) rescued: u64,
+    /// What was sampled.
+    pub(super) tally: Tally,
+}
+
+impl Rescues {
+    /// Counts a group, whose plain one is `replaced` or not, and says what becomes of it.
+    pub(super) fn add(&mut self, selection: &Selection, outcome: GroupOutcome, replaced: bool) -> Fate {
+        let is_plain = given_tokens(&selection.start) == 0;
+        self.failed += u64::from(is_plain && replaced);
+        self.rescued += u64::from(!is_plain && outcome.count.successes > 0);
+        self.tally.add(selection, outcome, if replaced { Fate::Dropped } else { Fate::Learnt })
+    }
+
+    /// Its numbers.
+    pub(super) fn metrics(&self) -> BTreeMap<String, f64> {
+        let mut metrics = named([("groups_failed", self.failed as f64), ("groups_rescued", self.rescued as f64)]);
+        metrics.extend(self.tally.metrics());
+        metrics
+    }
+}
+
+/// The state of a curriculum that takes plain problems in turn and counts [`Rescues`].
+#[derive(Serialize, Deserialize)]
+pub(super) struct KeptRescues {
+    /// Problems taken.
+    pub(super) taken: u64,
+    /// What happened.
+    pub(super) counts: Rescues,
+}
+
 /// The tokens that are given beside the problem: of a prefix, or of what stands in the prompt.
 fn given_tokens(start: &Start) -> u64 {
     let in_prompt = || start.origin.as_ref().map_or(0, |origin| u64::from(origin.source_tokens));

@@ -25,11 +25,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use toehold_rollout::{Origin, ProblemId, Start, TokenId};
 
-use super::guidance::{Tally, is_all_fail};
+use super::guidance::{KeptRescues, Rescues, is_all_fail};
 use super::{
     BuildError, Curriculum, Cycle, Fate, GroupOutcome, Material, RestoreError, Selection, Traces, kept, named,
 };
@@ -80,7 +79,7 @@ impl Nurl {
             cycle: Cycle::new("plain starts", seed, plain.len()),
             plain,
             cued,
-            counts: Counts::default(),
+            counts: Rescues::default(),
             failed: Vec::new(),
         }))
     }
@@ -94,28 +93,9 @@ struct NurlCurriculum {
     cued: Vec<Option<Arc<Start>>>,
     places: HashMap<ProblemId, usize>,
     cycle: Cycle,
-    counts: Counts,
+    counts: Rescues,
     /// With their cue, the problems whose groups of this round failed.
     failed: Vec<Arc<Start>>,
-}
-
-/// What happened in all steps.
-#[derive(Clone, Copy, Default, Serialize, Deserialize)]
-struct Counts {
-    /// Steps begun.
-    steps: u64,
-    /// Plain groups that failed and were replaced.
-    failed: u64,
-    /// Those of them in whose group with the cue one succeeded.
-    rescued: u64,
-    tally: Tally,
-}
-
-/// Its state.
-#[derive(Serialize, Deserialize)]
-struct Kept {
-    taken: u64,
-    counts: Counts,
 }
 
 impl NurlCurriculum {
@@ -146,11 +126,9 @@ impl Curriculum for NurlCurriculum {
 
     fn observe(&mut self, selection: &Selection, outcome: GroupOutcome) -> Fate {
         let replacement = self.replacement(selection, outcome);
-        self.counts.failed += u64::from(replacement.is_some());
-        self.counts.rescued += u64::from(!selection.start.is_plain() && outcome.count.successes > 0);
-        let fate = if replacement.is_some() { Fate::Dropped } else { Fate::Learnt };
+        let fate = self.counts.add(selection, outcome, replacement.is_some());
         self.failed.extend(replacement);
-        self.counts.tally.add(selection, outcome, fate)
+        fate
     }
 
     fn again(&mut self) -> Vec<Selection> {
@@ -159,11 +137,11 @@ impl Curriculum for NurlCurriculum {
     }
 
     fn state(&self) -> Value {
-        kept::keep(self.material(), &Kept { taken: self.cycle.taken(), counts: self.counts })
+        kept::keep(self.material(), &KeptRescues { taken: self.cycle.taken(), counts: self.counts })
     }
 
     fn restore(&mut self, state: &Value) -> Result<(), RestoreError> {
-        let Kept { taken, counts } = kept::kept(state, &self.material())?;
+        let KeptRescues { taken, counts } = kept::kept(state, &self.material())?;
         self.cycle.seek(taken);
         self.counts = counts;
         self.failed.clear();
@@ -172,13 +150,9 @@ impl Curriculum for NurlCurriculum {
 
     fn metrics(&self) -> BTreeMap<String, f64> {
         let without = self.cued.iter().filter(|start| start.is_none()).count();
-        let mut metrics = named([
-            ("epoch", self.cycle.epoch() as f64),
-            ("groups_failed", self.counts.failed as f64),
-            ("groups_rescued", self.counts.rescued as f64),
-            ("problems_without_cue", without as f64),
-        ]);
-        metrics.extend(self.counts.tally.metrics());
+        let mut metrics =
+            named([("epoch", self.cycle.epoch() as f64), ("problems_without_cue", without as f64)]);
+        metrics.extend(self.counts.metrics());
         metrics
     }
 }

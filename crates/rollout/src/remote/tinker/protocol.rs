@@ -162,10 +162,9 @@ impl Sequence {
         struct Answer {
             sequences: Vec<Sequence>,
         }
-        let Answer { mut sequences } = parse(answer)?;
-        let (Some(sequence), true) = (sequences.pop(), sequences.is_empty()) else {
-            return Err(format!("{} sequences came back, expected 1", sequences.len()));
-        };
+        let Answer { sequences } = parse(answer)?;
+        let [sequence] = <[Sequence; 1]>::try_from(sequences)
+            .map_err(|sequences| format!("{} sequences came back, expected 1", sequences.len()))?;
         let (tokens, logprobs) = (sequence.tokens.len(), sequence.logprobs.len());
         if tokens != logprobs || tokens == 0 {
             return Err(format!("{tokens} tokens came back with {logprobs} log-probabilities"));
@@ -259,4 +258,60 @@ fn floats(data: Vec<f32>) -> Numbers<f32> {
 fn numbers<T>(data: Vec<T>, dtype: &'static str) -> Numbers<T> {
     let shape = [data.len()];
     Numbers { data, dtype, shape }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+    use serde_json::{Value, json};
+
+    use super::Sequence;
+    use crate::SamplingParams;
+
+    /// What is made of an answer, where at most three tokens were asked for, 9 ends a completion and 10 is no token.
+    #[track_caller]
+    fn check(answer: Value, expected: Expect) {
+        let params = SamplingParams { temperature: 1.0, top_k: 0, top_p: 1.0, max_tokens: 3, stop: vec![9] };
+        let kept = Sequence::only(answer).and_then(|mut sequence| {
+            let stop = sequence.check(&params, 10)?;
+            Ok(format!("{:?} {:?} {stop:?}", sequence.tokens, sequence.logprobs))
+        });
+        expected.assert_eq(&kept.unwrap_or_else(|reason| reason));
+    }
+
+    fn one(tokens: &[u32], logprobs: &[f64], stop_reason: &str) -> Value {
+        json!({ "sequences": [{ "tokens": tokens, "logprobs": logprobs, "stop_reason": stop_reason }] })
+    }
+
+    #[test]
+    fn a_sequence_ends_by_its_tokens() {
+        check(one(&[1, 9], &[-0.5, 0.0005], "length"), expect!["[1, 9] [-0.5, 0.0] EndOfText"]);
+        check(one(&[1, 2, 3], &[-0.5, -1.0, -2.0], "stop"), expect!["[1, 2, 3] [-0.5, -1.0, -2.0] Length"]);
+        check(one(&[1, 2, 9], &[-0.5, -1.0, -2.0], "stop"), expect!["[1, 2, 9] [-0.5, -1.0, -2.0] EndOfText"]);
+    }
+
+    #[test]
+    fn a_sequence_that_cannot_be_what_was_asked_for() {
+        let none: &[u32] = &[];
+        check(json!({ "sequences": [] }), expect!["0 sequences came back, expected 1"]);
+        check(one(none, &[], "stop"), expect!["0 tokens came back with 0 log-probabilities"]);
+        check(one(&[1, 2, 3], &[-1.0], "length"), expect!["3 tokens came back with 1 log-probabilities"]);
+        check(one(&[1, 2, 3], &[-1.0, 0.01, -1.0], "length"), expect!["the log-probability of token 1 is 0.01"]);
+        check(one(&[1, 10, 3], &[-1.0; 3], "length"), expect!["token 10 came back, but the vocabulary has 10 tokens"]);
+        check(one(&[9, 1], &[-1.0; 2], "stop"), expect!["2 tokens came back, though token 1 ends a completion"]);
+        check(
+            one(&[1, 2], &[-1.0; 2], "stop"),
+            expect![[r#"2 tokens came back that end with no end token ("stop"), expected 3"#]],
+        );
+        check(
+            one(&[1, 2, 3, 9], &[-1.0; 4], "stop"),
+            expect![[r#"4 tokens came back that end with no end token ("stop"), expected 3"#]],
+        );
+    }
+
+    #[test]
+    fn several_sequences_are_not_one() {
+        let sequence = json!({ "tokens": [1, 9], "logprobs": [-1.0, -1.0], "stop_reason": "stop" });
+        check(json!({ "sequences": [sequence, sequence] }), expect!["2 sequences came back, expected 1"]);
+    }
 }

@@ -67,3 +67,35 @@ impl Reduction {
         Some(Reduction { data: over(twice / once, 2.0, 1.0)?, targets: over(longer / once, 1.0, 0.5)? })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Over, Reduction};
+
+    #[track_caller]
+    fn check(once: f64, twice: f64, longer: f64, expected: Option<(Over, Over)>) {
+        let found = Reduction::of_norms(once, twice, longer).map(|Reduction { targets, data }| (targets, data));
+        assert_eq!(found, expected, "{once}, {twice}, {longer}");
+    }
+
+    #[test]
+    fn norms_tell_sums_from_means() {
+        check(2.0, 4.0, 2.0, Some((Over::Sum, Over::Sum)));
+        check(2.0, 2.0, 2.0, Some((Over::Sum, Over::Mean)));
+        check(2.0, 4.0, 1.0, Some((Over::Mean, Over::Sum)));
+        check(2.0, 2.0, 1.0, Some((Over::Mean, Over::Mean)));
+        // Rounding is no other reduction: 4.8 % off, and 5.1 %.
+        check(1.0, 2.096, 0.952, Some((Over::Sum, Over::Sum)));
+        check(1.0, 2.102, 1.0, None);
+        check(1.0, 2.0, 0.949, None);
+    }
+
+    #[test]
+    fn norms_that_say_nothing_fit_no_reduction() {
+        check(1.0, 3.0, 1.0, None);
+        check(1.0, 2.0, 0.7, None);
+        check(0.0, 0.0, 0.0, None);
+        check(f64::NAN, 2.0, 1.0, None);
+        check(1.0, f64::INFINITY, 1.0, None);
+    }
+}

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use rand_chacha::ChaCha8Rng;
 use serde::Deserialize;
 use toehold_policy::{Dtype, ModelConfig, Policy, PolicyOptions, Sharing};
+use toehold_rollout::problem::json_reason;
 use toehold_rollout::{Completion, PolicyVersion, SampleRequest, SamplingParams, StopReason, TokenId, Trace};
 use toehold_training::random;
 
@@ -187,13 +188,9 @@ impl Start {
     }
 }
 
-/// One line; the parser counts lines of its own, which are left out of what it says.
 fn parse(line: &str) -> Result<Start> {
-    serde_json::from_str(line).map_err(|error| {
-        let said = error.to_string();
-        let reason = said.split(" at line ").next().unwrap_or_default();
-        anyhow!("no start, at column {}: {reason}", error.column())
-    })
+    serde_json::from_str(line)
+        .map_err(|error| anyhow!("no start, at column {}: {}", error.column(), json_reason(&error)))
 }
 
 /// That a completion fits behind its given tokens.

@@ -18,7 +18,7 @@ use crate::commands::evaluate::{self, SetMeasurement};
 use crate::commands::sample;
 use crate::report::{
     Arm, BandRow, BeforeAfter, Collection, Estimate, Evaluation, Fact, GroupCounts, HeadlineRow, PlainTable,
-    ReportData, StepPoint, SweepPoint, TraceView, Verdict,
+    ReportData, StepPoint, SweepPoint, TraceView,
 };
 
 /// The data of a report on `runs`, by arms; with several seeds, over them. `target` is a rate to reach.
@@ -304,19 +304,7 @@ fn trace_views(run: &RunRecord, all: bool) -> Result<Vec<TraceView>> {
             prompt: text(&stored.trace.prompt),
             prefix: text(&stored.trace.prefix),
             completion: text(&stored.trace.completion.tokens),
-            verdict: match stored.verdict.outcome {
-                Outcome::Correct => Verdict::Correct,
-                Outcome::Wrong => Verdict::Wrong,
-                Outcome::NoAnswer => Verdict::NoAnswer,
-                Outcome::Unreadable => Verdict::Unreadable,
-                Outcome::Budget => Verdict::Budget,
-                Outcome::Timeout => Verdict::Timeout,
-                Outcome::Memory => Verdict::Memory,
-                Outcome::Runtime => Verdict::Runtime,
-                Outcome::Compile => Verdict::Compile,
-                Outcome::OutputLimit => Verdict::OutputLimit,
-                Outcome::Infra => Verdict::Infra,
-            },
+            outcome: stored.verdict.outcome,
             extracted: stored.verdict.extracted,
             reference: problem.map(|problem| problem.answer.clone()).unwrap_or_default(),
             arm: run.plan.run.name.clone(),
