@@ -16,7 +16,7 @@ use toehold_rollout::store::{PolicyRecord, Stage, TraceFilter};
 use toehold_rollout::{Completion, Learner, Sampler, Trace};
 use toehold_training::Event;
 use toehold_training::curriculum::{Material, Source};
-use toehold_training::evaluation::prefix_sweep::{SweepSource, prefix_sweep};
+use toehold_training::evaluation::prefix_sweep::prefix_sweep;
 use toehold_training::recipe::{Keep, Sft};
 use toehold_training::trainer::{Compute, ImitationPlan, Setup, StopReason, imitate, train};
 use toehold_verifier::Verifier;
@@ -84,14 +84,7 @@ fn from_collection_to_a_prefix_sweep() {
     let traces = store.traces(&TraceFilter::default()).unwrap();
     let sources: Vec<Source> = traces.iter().map(|trace| Source::of_stored(trace, Verifier::Answer, &decode)).collect();
     assert_eq!(sources.iter().filter(|source| source.is_correct).count(), 2);
-    let sweep: Vec<SweepSource> = sources
-        .iter()
-        .filter(|source| source.is_correct)
-        .map(|Source { problem, prompt, tokens, row, limit, .. }| {
-            let (problem, prompt, tokens) = (problem.clone(), prompt.clone(), tokens.clone());
-            SweepSource { problem, prompt, tokens, row: *row, limit: *limit }
-        })
-        .collect();
+    let sweep: Vec<Source> = sources.iter().filter(|source| source.is_correct).cloned().collect();
     let mut plan = plan(&strings, 40, folder.path());
     plan.spent = Compute {
         sampled_tokens: traces.iter().map(|trace| trace.trace.completion.tokens.len() as u64 + 1).sum(),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use toehold_verifier::{Grader, Outcome, Question, Tally, Verdict};
 
-use crate::{Completion, Problem, ProblemId, Start, StartId, TokenId, TokenizerFile};
+use crate::{Completion, Problem, ProblemId, Prompts, Start, StartId, TokenId, TokenizerFile};
 
 /// Says whether a completion solves its start's problem.
 pub trait Judge {
@@ -54,6 +54,9 @@ pub struct TextJudge<'a> {
     runs: bool,
 }
 
+/// Tokens at the end of a prompt that may be `<think>` and white space: bytes, in the worst case.
+const PROMPT_END: usize = 16;
+
 impl<'a> TextJudge<'a> {
     /// A judge of these problems, whose starts are in this tokenizer's ids. It runs nothing: of a verifier
     /// that does, every verdict is `Infra`.
@@ -70,9 +73,14 @@ impl<'a> TextJudge<'a> {
         TextJudge { grader: Some(grader), infra_share, ..self }
     }
 
+    /// Prefix and completion, where a thought begins and ends written out though these are special tokens. A
+    /// thought that the prompt opened and that has no end is marked as one: nothing in it is an answer.
     fn text(&self, start: &Start, completion: &Completion) -> String {
         let tokens: Vec<TokenId> = start.prefix.iter().chain(&completion.tokens).copied().collect();
-        self.tokenizer.decode(&tokens)
+        let text = self.tokenizer.decode_open(&tokens);
+        let end = &start.prompt[start.prompt.len().saturating_sub(PROMPT_END)..];
+        let is_thought = !text.contains("</think>") && Prompts::opens_thought(&self.tokenizer.decode_raw(end));
+        if is_thought { format!("<think>{text}") } else { text }
     }
 }
 
@@ -165,4 +173,101 @@ pub enum JudgeError {
         /// The reason.
         reason: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+    use toehold_verifier::Verdict;
+
+    use super::{Judge as _, TextJudge};
+    use crate::store::tests::problem;
+    use crate::{Completion, Origin, Problem, ProblemId, Start, StopReason, TokenizerFile};
+
+    #[track_caller]
+    fn check_text_judge(id: &str, prefix: &str, completion: &str, expected: Expect) {
+        let folder = tempfile::tempdir().unwrap();
+        let words = ["1", "2", "3", "plus", "is", "answer"];
+        std::fs::write(folder.path().join("tokenizer.json"), crate::synthetic::tokenizer_json(&words)).unwrap();
+        let tokenizer = TokenizerFile::open(folder.path()).unwrap();
+        let problems = [Problem { verifier: toehold_verifier::Verifier::Answer, ..problem("p") }];
+        let judge = TextJudge::new(&problems, &tokenizer);
+        let prefix = tokenizer.encode(prefix).unwrap();
+        let origin = Origin { trace: Some(1), source_tokens: 9 };
+        let start = Start::prefixed(ProblemId::from(id.to_owned()), vec![1], prefix, origin);
+        let mut tokens = tokenizer.encode(completion).unwrap();
+        tokens.push(tokenizer.end_tokens()[0]);
+        let completion = Completion { behavior: vec![0.0; tokens.len()], tokens, stop: StopReason::EndOfText };
+        expected.assert_eq(&match judge.check(&start) {
+            Ok(()) => format!("{:?}", judge.judge(&start, &completion)),
+            Err(error) => error.to_string(),
+        });
+    }
+
+    #[test]
+    fn text_is_prefix_and_completion() {
+        check_text_judge(
+            "p",
+            "1 plus 1 is",
+            "2 answer 2",
+            expect![[r#"Verdict { outcome: Correct, extracted: Some("2") }"#]],
+        );
+        check_text_judge(
+            "p",
+            "1 plus 1 is 3 answer",
+            "2",
+            expect![[r#"Verdict { outcome: Correct, extracted: Some("2") }"#]],
+        );
+        check_text_judge(
+            "p",
+            "1 plus 1 is 2 answer",
+            "3",
+            expect![[r#"Verdict { outcome: Wrong, extracted: Some("3") }"#]],
+        );
+        check_text_judge("p", "1 plus 1 is", "3", expect!["Verdict { outcome: NoAnswer, extracted: None }"]);
+        check_text_judge(
+            "z",
+            "",
+            "answer 2",
+            expect![
+                "start 7e17f952b04575ca belongs to problem z, which is not among the 1 problems that can be judged"
+            ],
+        );
+    }
+
+    /// The verdict on a completion of this prompt, by a tokenizer whose ends of a thought are special tokens or not.
+    #[track_caller]
+    fn check_thought(special: bool, prompt: &str, completion: &str, expected: Expect) {
+        let folder = tempfile::tempdir().unwrap();
+        let words = ["1", "2", "3", "answer", "<think>", "</think>"];
+        let mut file: serde_json::Value = serde_json::from_str(&crate::synthetic::tokenizer_json(&words)).unwrap();
+        let ids = ["<think>", "</think>"].map(|word| (word, file["model"]["vocab"][word].as_u64().unwrap()));
+        for (content, id) in ids {
+            let added = serde_json::json!({ "id": id, "content": content, "special": special, "single_word": false, "lstrip": false,
+                "rstrip": false, "normalized": false });
+            file["added_tokens"].as_array_mut().unwrap().push(added);
+        }
+        std::fs::write(folder.path().join("tokenizer.json"), file.to_string()).unwrap();
+        let tokenizer = TokenizerFile::open(folder.path()).unwrap();
+        let problems = [Problem { verifier: toehold_verifier::Verifier::Answer, ..problem("p") }];
+        let start = Start::plain(ProblemId::from("p"), tokenizer.encode(prompt).unwrap());
+        let tokens = tokenizer.encode(completion).unwrap();
+        let completion = Completion { behavior: vec![0.0; tokens.len()], tokens, stop: StopReason::Length };
+        let Verdict { outcome, extracted } = TextJudge::new(&problems, &tokenizer).judge(&start, &completion);
+        expected.assert_eq(&format!("{outcome} {extracted:?}"));
+    }
+
+    #[test]
+    fn what_a_thought_without_an_end_says_was_taken_for_an_answer() {
+        for special in [false, true] {
+            check_thought(special, "1 <think>", "1 answer 2", expect!["no_answer None"]);
+            check_thought(special, "1 <think>", "answer 3 </think> answer 2", expect![[r#"correct Some("2")"#]]);
+            check_thought(special, "1 <think>", "answer 2 </think> answer 3", expect![[r#"wrong Some("3")"#]]);
+            check_thought(special, "1 <think>", "answer 2 </think> 3", expect!["no_answer None"]);
+            check_thought(special, "1", "<think> answer 2", expect!["no_answer None"]);
+            check_thought(special, "1", "answer 2", expect![[r#"correct Some("2")"#]]);
+            // Closed by the template: there is no thought.
+            check_thought(special, "<think> </think>", "answer 2", expect![[r#"correct Some("2")"#]]);
+        }
+    }
 }

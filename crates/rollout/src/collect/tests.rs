@@ -15,7 +15,7 @@ use toehold_verifier::{Outcome, Verdict};
 use super::*;
 use crate::store::tests::{dump, dump_table, limit_pages, params, policy, problem};
 use crate::store::{PolicyRecord, TraceFilter};
-use crate::{Completion, Origin, Problem, ProblemId, StopReason, TokenizerFile};
+use crate::{Completion, Origin, ProblemId, StopReason};
 
 /// Tosses a coin per request: heads (token 7 at the end) with a probability of `prompt[0]` in 1,000.
 /// Tokens and outcome are a hash of the request's seed; the order of ending is not.
@@ -471,53 +471,4 @@ fn other_seeds_and_policies_are_other_campaigns() {
         assert_eq!(sampler.tossed.len(), 48);
     }
     assert_eq!(store.campaigns().unwrap().len(), 3);
-}
-
-#[track_caller]
-fn check_text_judge(id: &str, prefix: &str, completion: &str, expected: Expect) {
-    let folder = tempfile::tempdir().unwrap();
-    let words = ["1", "2", "3", "plus", "is", "answer"];
-    std::fs::write(folder.path().join("tokenizer.json"), crate::synthetic::tokenizer_json(&words)).unwrap();
-    let tokenizer = TokenizerFile::open(folder.path()).unwrap();
-    let problems = [Problem { verifier: toehold_verifier::Verifier::Answer, ..problem("p") }];
-    let judge = TextJudge::new(&problems, &tokenizer);
-    let prefix = tokenizer.encode(prefix).unwrap();
-    let origin = Origin { trace: Some(1), source_tokens: 9 };
-    let start = Start::prefixed(ProblemId::from(id.to_owned()), vec![1], prefix, origin);
-    let mut tokens = tokenizer.encode(completion).unwrap();
-    tokens.push(tokenizer.end_tokens()[0]);
-    let completion = Completion { behavior: vec![0.0; tokens.len()], tokens, stop: StopReason::EndOfText };
-    expected.assert_eq(&match judge.check(&start) {
-        Ok(()) => format!("{:?}", judge.judge(&start, &completion)),
-        Err(error) => error.to_string(),
-    });
-}
-
-#[test]
-fn text_is_prefix_and_completion() {
-    check_text_judge(
-        "p",
-        "1 plus 1 is",
-        "2 answer 2",
-        expect![[r#"Verdict { outcome: Correct, extracted: Some("2") }"#]],
-    );
-    check_text_judge(
-        "p",
-        "1 plus 1 is 3 answer",
-        "2",
-        expect![[r#"Verdict { outcome: Correct, extracted: Some("2") }"#]],
-    );
-    check_text_judge(
-        "p",
-        "1 plus 1 is 2 answer",
-        "3",
-        expect![[r#"Verdict { outcome: Wrong, extracted: Some("3") }"#]],
-    );
-    check_text_judge("p", "1 plus 1 is", "3", expect!["Verdict { outcome: NoAnswer, extracted: None }"]);
-    check_text_judge(
-        "z",
-        "",
-        "answer 2",
-        expect!["start 7e17f952b04575ca belongs to problem z, which is not among the 1 problems that can be judged"],
-    );
 }

@@ -23,7 +23,7 @@ use toehold_policy::Policy;
 use toehold_rollout::store::Stage;
 use toehold_rollout::{Learner as _, PolicyVersion, ProblemId, Sampler, Start, SuccessCount};
 use toehold_training::curriculum::Source;
-use toehold_training::evaluation::prefix_sweep::{SweepPoint, SweepSource, prefix_sweep};
+use toehold_training::evaluation::prefix_sweep::{SweepPoint, prefix_sweep};
 use toehold_training::evaluation::{CountPlan, PassAtK, count_successes, pass_at_k_over_problems};
 use toehold_training::trainer::checkpoint;
 
@@ -173,12 +173,12 @@ fn plain_sets(prepared: &Prepared) -> Vec<(&'static str, Vec<Start>)> {
 
 /// The traces that succeeded, the first one of each problem, then the second one of each, and so on: a
 /// part of them is of as many problems as it can be.
-fn sweep_sources(sources: Vec<Source>) -> Vec<SweepSource> {
+fn sweep_sources(sources: Vec<Source>) -> Vec<Source> {
     let mut seen: HashMap<ProblemId, usize> = HashMap::new();
-    let mut ranked: Vec<(usize, SweepSource)> = Vec::new();
-    for Source { problem, prompt, tokens, row, limit, .. } in sources.into_iter().filter(|source| source.is_correct) {
-        let rank = seen.entry(problem.clone()).or_default();
-        ranked.push((*rank, SweepSource { problem, prompt, tokens, row, limit }));
+    let mut ranked: Vec<(usize, Source)> = Vec::new();
+    for source in sources.into_iter().filter(|source| source.is_correct) {
+        let rank = seen.entry(source.problem.clone()).or_default();
+        ranked.push((*rank, source));
         *rank += 1;
     }
     ranked.sort_by_key(|(rank, _)| *rank);
@@ -218,7 +218,7 @@ fn measure_both(prepared: &Prepared, output: &Output) -> Result<Measured> {
 fn measure(
     prepared: &Prepared,
     policy: &mut dyn Sampler,
-    sources: &[SweepSource],
+    sources: &[Source],
     tick: &mut dyn FnMut(&str) -> Result<()>,
 ) -> Result<Measurement> {
     let settings = &prepared.plan.evaluate;

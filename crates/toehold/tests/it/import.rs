@@ -331,11 +331,16 @@ fn bad_rows_end_it_with_what_came_before_kept() {
 #[test]
 fn a_column_of_rewards_that_is_not_there() {
     let row = r#"{"id": "sum-1", "completion": "\\boxed{2}", "mark": 1.0}"#;
-    check("mine.jsonl", row, "--reward marks", expect![[r#"
+    check(
+        "mine.jsonl",
+        row,
+        "--reward marks",
+        expect![[r#"
         status 1
         error: mine.jsonl:1: no column `marks`
         hint: there are `completion`, `id`, `mark`
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

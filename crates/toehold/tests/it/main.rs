@@ -13,6 +13,7 @@ mod chat_template;
 mod collector;
 mod ctrl_c;
 mod export;
+mod families;
 mod fleet;
 mod floors;
 mod generate;

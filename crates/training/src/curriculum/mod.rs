@@ -192,6 +192,12 @@ impl Source {
         Source { problem, prompt, tokens, row: None, is_correct: true, limit, inside }
     }
 
+    /// A trace that the verifier accepted and that may be cut anywhere.
+    pub fn uncut(problem: ProblemId, prompt: Vec<TokenId>, tokens: Vec<TokenId>, row: Option<i64>) -> Source {
+        let limit = tokens.len();
+        Source { problem, prompt, tokens, row, is_correct: true, limit, inside: Vec::new() }
+    }
+
     /// A number drawn for this trace by its problem and tokens, whatever its row; `purpose` names the draw.
     fn lot(&self, purpose: &str, seed: u64) -> u64 {
         let tokens: Vec<u64> = self.tokens.iter().map(|&token| u64::from(token)).collect();

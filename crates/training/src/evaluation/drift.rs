@@ -21,8 +21,8 @@
 use serde::{Deserialize, Serialize};
 use toehold_rollout::{Completion, ScoreError, Scorer, Trace};
 
-use super::prefix_sweep::SweepSource;
 use super::{Interval, bootstrap_mean};
+use crate::curriculum::Source;
 
 /// The drift of some prefixes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -121,11 +121,11 @@ pub fn drift(then: &[&[f32]], now: &[&[f32]], lengths: &[usize], seed: u64) -> R
 ///
 /// # Errors
 /// As [`Scorer::score`].
-pub fn score_sources(scorer: &mut dyn Scorer, sources: &[SweepSource]) -> Result<Vec<Vec<f32>>, ScoreError> {
+pub fn score_sources(scorer: &mut dyn Scorer, sources: &[Source]) -> Result<Vec<Vec<f32>>, ScoreError> {
     // So many at once that they share what they begin with, and so few that memory stays small.
     const AT_ONCE: usize = 64;
     let sampled_by = toehold_rollout::PolicyVersion { weights: String::new() };
-    let trace = |source: &SweepSource| Trace {
+    let trace = |source: &Source| Trace {
         prompt: source.prompt.clone(),
         prefix: Vec::new(),
         completion: Completion { tokens: source.tokens.clone(), ..Completion::default() },
@@ -145,7 +145,7 @@ mod tests {
     use expect_test::{Expect, expect};
     use toehold_rollout::{Learner as _, ProblemId};
 
-    use super::{SweepSource, drift, score_sources};
+    use super::{Source, drift, score_sources};
     use crate::tabular::TabularPolicy;
 
     #[track_caller]
@@ -228,13 +228,7 @@ mod tests {
     fn a_learnt_policy_has_drifted() {
         let mut policy = TabularPolicy::uniform(3, usize::MAX, 1e9);
         policy.never([2]);
-        let source = |tokens: Vec<u32>| SweepSource {
-            problem: ProblemId::from("p"),
-            prompt: vec![2],
-            limit: tokens.len(),
-            tokens,
-            row: Some(1),
-        };
+        let source = |tokens| Source::uncut(ProblemId::from("p"), vec![2], tokens, Some(1));
         let sources = [source(vec![0, 1]), source(vec![1, 1])];
         let then = score_sources(&mut policy, &sources).unwrap();
         assert!(then.iter().flatten().all(|logp| (logp + 2f32.ln()).abs() < 1e-6), "{then:?}");

@@ -5,24 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 use toehold_rollout::collect::Judge;
-use toehold_rollout::{Origin, ProblemId, Sampler, Start, SuccessCount, TokenId};
+use toehold_rollout::{Sampler, Start, SuccessCount};
 
 use super::count::{CountError, CountPlan, count_successes};
-
-/// A stored trace whose beginning is given.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SweepSource {
-    /// Its problem.
-    pub problem: ProblemId,
-    /// The problem in tokens, after the template.
-    pub prompt: Vec<TokenId>,
-    /// The trace's own prefix and completion.
-    pub tokens: Vec<TokenId>,
-    /// Its row in the store.
-    pub row: Option<i64>,
-    /// The tokens before the answer appears: no prefix is longer.
-    pub limit: usize,
-}
+use crate::curriculum::Source;
 
 /// The counts at one share.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,15 +21,14 @@ pub struct SweepPoint {
     pub by_trace: Vec<SuccessCount>,
 }
 
-/// The start with `share` of the trace's part before the answer given, rounded down.
-pub fn start_at(source: &SweepSource, share: f64) -> Start {
+/// The start with `share` of the trace's part before the answer given, rounded down, and to whole characters.
+pub fn start_at(source: &Source, share: f64) -> Start {
     let worked = source.limit.min(source.tokens.len());
-    let length = ((share * worked as f64) as usize).min(worked);
-    if length == 0 {
-        return Start::plain(source.problem.clone(), source.prompt.clone());
+    let start = source.start(((share * worked as f64) as usize).min(worked));
+    match start.prefix.is_empty() {
+        true => Start::plain(start.problem, start.prompt),
+        false => start,
     }
-    let origin = Origin { trace: source.row, source_tokens: source.tokens.len() as u32 };
-    Start::prefixed(source.problem.clone(), source.prompt.clone(), source.tokens[..length].to_vec(), origin)
 }
 
 /// Samples from every share of every trace.
@@ -53,7 +38,7 @@ pub fn start_at(source: &SweepSource, share: f64) -> Start {
 pub fn prefix_sweep(
     sampler: &mut dyn Sampler,
     judge: &dyn Judge,
-    sources: &[SweepSource],
+    sources: &[Source],
     shares: &[f64],
     plan: &CountPlan,
 ) -> Result<Vec<SweepPoint>, CountError> {
@@ -73,15 +58,36 @@ pub fn prefix_sweep(
 mod tests {
     use toehold_rollout::ProblemId;
 
-    use super::{SweepSource, start_at};
+    use super::start_at;
+    use crate::curriculum::Source;
+
+    /// Ten tokens, of which seven come before the answer.
+    fn source(inside: Vec<usize>) -> Source {
+        Source {
+            problem: ProblemId::from("p"),
+            prompt: vec![9],
+            tokens: (0..10).collect(),
+            row: Some(3),
+            is_correct: true,
+            limit: 7,
+            inside,
+        }
+    }
 
     #[test]
     fn the_given_part_is_a_share_of_the_trace_and_stops_before_the_answer() {
-        let problem = ProblemId::from("p".to_owned());
-        let source = SweepSource { problem, prompt: vec![9], tokens: (0..10).collect(), row: Some(3), limit: 7 };
+        let source = source(Vec::new());
         let given = [0.0, 0.05, 0.2, 0.4, 0.8, 1.0].map(|share| start_at(&source, share).prefix.len());
         assert_eq!(given, [0, 0, 1, 2, 5, 7]);
         assert!(start_at(&source, 0.05).is_plain());
         assert_eq!(start_at(&source, 0.4).origin.unwrap().trace, Some(3));
+    }
+
+    #[test]
+    fn a_sweep_gave_parts_of_characters() {
+        let source = source(vec![1, 5]);
+        let given = [0.2, 0.4, 0.8, 1.0].map(|share| start_at(&source, share).prefix.len());
+        assert_eq!(given, [0, 2, 4, 7]);
+        assert!(start_at(&source, 0.2).is_plain());
     }
 }

@@ -22,8 +22,9 @@ use toehold_rollout::collect::Judge;
 use toehold_rollout::{Origin, Sampler, Start, SuccessCount, TokenId};
 
 use super::count::{CountError, CountPlan, count_successes};
-use super::prefix_sweep::{SweepSource, start_at};
+use super::prefix_sweep::start_at;
 use super::{Interval, bootstrap_mean};
+use crate::curriculum::Source;
 use crate::random;
 
 /// What is done to a prefix before it is given.
@@ -78,10 +79,8 @@ impl Condition {
 ///
 /// ```
 /// use toehold_training::evaluation::robustness::{Condition, corrupted};
-/// use toehold_training::evaluation::prefix_sweep::SweepSource;
-/// let source = |problem: &str, tokens: Vec<u32>| {
-///     SweepSource { problem: problem.into(), prompt: vec![0], limit: tokens.len(), tokens, row: Some(1) }
-/// };
+/// use toehold_training::curriculum::Source;
+/// let source = |problem: &str, tokens| Source::uncut(problem.into(), vec![0], tokens, Some(1));
 /// let sources = [source("p", vec![1, 2, 3, 4]), source("q", vec![5, 6, 7])];
 /// let given = |condition| corrupted(condition, &sources, 0, &[1, 2, 3], 0);
 /// assert_eq!(given(Condition::Intact), Some(vec![1, 2, 3]));
@@ -90,7 +89,7 @@ impl Condition {
 /// ```
 pub fn corrupted(
     condition: Condition,
-    sources: &[SweepSource],
+    sources: &[Source],
     at: usize,
     prefix: &[TokenId],
     seed: u64,
@@ -109,7 +108,7 @@ pub fn corrupted(
         Condition::OtherProblem => {
             // The next one in the circle, so that each trace stands in for about one other.
             let others = (1..sources.len()).map(|step| &sources[(at + step) % sources.len()]);
-            let fits = |other: &&SweepSource| {
+            let fits = |other: &&Source| {
                 other.problem != source.problem && other.limit.min(other.tokens.len()) >= prefix.len()
             };
             others.into_iter().find(fits).map(|other| other.tokens[..prefix.len()].to_vec())
@@ -126,12 +125,12 @@ pub fn corrupted(
 pub fn robustness_point(
     sampler: &mut dyn Sampler,
     judge: &dyn Judge,
-    sources: &[SweepSource],
+    sources: &[Source],
     plain: &[SuccessCount],
     (share, condition): (f64, Condition),
     plan: &CountPlan,
 ) -> Result<Option<RobustnessPoint>, CountError> {
-    let start = |(at, source): (usize, &SweepSource)| {
+    let start = |(at, source): (usize, &Source)| {
         let intact = start_at(source, share);
         let tokens = corrupted(condition, sources, at, &intact.prefix, plan.seed)?;
         let start = match tokens.is_empty() {
@@ -168,11 +167,11 @@ mod tests {
     use toehold_verifier::{Outcome, Verdict};
 
     use super::super::count::{CountPlan, count_successes};
-    use super::{Condition, SweepSource, corrupted, robustness_point};
+    use super::{Condition, Source, corrupted, robustness_point};
     use crate::tabular::TabularPolicy;
 
-    fn source(problem: &str, tokens: Vec<TokenId>, row: i64) -> SweepSource {
-        SweepSource { problem: ProblemId::from(problem), prompt: vec![2], limit: tokens.len(), tokens, row: Some(row) }
+    fn source(problem: &str, tokens: Vec<TokenId>, row: i64) -> Source {
+        Source::uncut(ProblemId::from(problem), vec![2], tokens, Some(row))
     }
 
     /// Right is four times the token 1, the prefix included.

@@ -4,8 +4,9 @@
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use toehold_rollout::SuccessCount;
+use toehold_training::curriculum::Source;
 use toehold_training::evaluation::drift::{Drift, drift, score_sources};
-use toehold_training::evaluation::prefix_sweep::{SweepSource, start_at};
+use toehold_training::evaluation::prefix_sweep::start_at;
 use toehold_training::evaluation::robustness::Condition;
 
 use super::measure::{Both, Workplace};
@@ -56,7 +57,7 @@ pub(super) fn measure(place: &mut Workplace<'_>, robustness: &[Outcomes]) -> Res
     let mut found = Vec::new();
     for (name, stored) in stored_traces(prepared)? {
         let is_stored = stored.iter().all(|one| one.is_untempered);
-        let (sources, behavior): (Vec<SweepSource>, Vec<Vec<f32>>) =
+        let (sources, behavior): (Vec<Source>, Vec<Vec<f32>>) =
             stored.into_iter().map(|Stored { source, behavior, .. }| (source, behavior)).unzip();
         place.tick(&format!("{name}: log-probabilities"))?;
         let base = score_sources(&mut place.policies.before, &sources)?;

@@ -4,9 +4,9 @@ use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 use toehold_rollout::Store;
 use toehold_rollout::store::StoredTrace;
+use toehold_training::curriculum::Source;
 use toehold_training::evaluation::drift::score_sources;
 use toehold_training::evaluation::likelihood::{Likelihood, likelihood};
-use toehold_training::evaluation::prefix_sweep::SweepSource;
 use toehold_training::trainer::checkpoint;
 
 use super::measure::Workplace;
@@ -51,14 +51,14 @@ pub(super) fn measure(place: &mut Workplace<'_>, rows: &[i64]) -> Result<Vec<Poi
 }
 
 /// One trace of each outcome per problem, by outcome.
-fn kinds(prepared: &Prepared) -> Result<Vec<(String, Vec<SweepSource>)>> {
+fn kinds(prepared: &Prepared) -> Result<Vec<(String, Vec<Source>)>> {
     let sources = |stored: Vec<Stored>| stored.into_iter().map(|one| one.source).collect();
     let kinds = stored_traces(prepared)?.into_iter();
     Ok(kinds.map(|(name, stored)| (name.to_owned(), sources(stored))).collect())
 }
 
 /// The traces of these rows, each by itself.
-fn given(prepared: &Prepared, rows: &[i64]) -> Result<Vec<(String, Vec<SweepSource>)>> {
+fn given(prepared: &Prepared, rows: &[i64]) -> Result<Vec<(String, Vec<Source>)>> {
     let store = prepared.folder.store()?;
     let given = |&row: &i64| {
         let Some(stored) = store.trace(row)? else {
@@ -70,8 +70,8 @@ fn given(prepared: &Prepared, rows: &[i64]) -> Result<Vec<(String, Vec<SweepSour
         };
         let stored = own(prepared, &store, stored)?;
         let tokens: Vec<u32> = stored.trace.prefix.iter().chain(&stored.trace.completion.tokens).copied().collect();
-        let (problem, prompt, limit) = (stored.problem, stored.trace.prompt, tokens.len());
-        Ok((format!("row {row}"), vec![SweepSource { problem, prompt, tokens, row: Some(row), limit }]))
+        let source = Source::uncut(stored.problem, stored.trace.prompt, tokens, Some(row));
+        Ok((format!("row {row}"), vec![source]))
     };
     rows.iter().map(given).collect()
 }

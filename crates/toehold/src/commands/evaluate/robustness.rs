@@ -11,7 +11,7 @@ use toehold_rollout::store::StoredTrace;
 use toehold_rollout::{Start, SuccessCount};
 use toehold_training::curriculum::Source;
 use toehold_training::evaluation::count_successes;
-use toehold_training::evaluation::prefix_sweep::{SweepSource, start_at};
+use toehold_training::evaluation::prefix_sweep::start_at;
 use toehold_training::evaluation::robustness::{Condition, RobustnessPoint, robustness_point};
 
 use super::measure::{Both, Workplace};
@@ -42,7 +42,7 @@ pub(super) type Robustness = Vec<Outcomes>;
 
 /// A stored trace with what is needed to compare log-probabilities.
 pub(super) struct Stored {
-    pub(super) source: SweepSource,
+    pub(super) source: Source,
     /// Log-probability of each token under the distribution it was drawn from.
     pub(super) behavior: Vec<f32>,
     /// Whether that was the policy's own distribution at temperature 1.
@@ -55,7 +55,7 @@ pub(super) fn measure(place: &mut Workplace<'_>) -> Result<Robustness> {
     let plan = count_plan(prepared, prepared.plan.evaluate.curve_samples);
     let mut found = Vec::new();
     for (name, stored) in stored_traces(prepared)? {
-        let sources: Vec<SweepSource> = stored.into_iter().map(|one| one.source).collect();
+        let sources: Vec<Source> = stored.into_iter().map(|one| one.source).collect();
         place.tick(&format!("{name}: plain"))?;
         let starts: Vec<Start> = sources.iter().map(|source| start_at(source, 0.0)).collect();
         let mut plain: Vec<Vec<SuccessCount>> = Vec::new();
@@ -129,9 +129,8 @@ fn of_stored(prepared: &Prepared, stored: StoredTrace) -> Option<Stored> {
     if source.limit == 0 || !stored.trace.prefix.is_empty() {
         return None;
     }
-    let Source { problem, prompt, tokens, row, limit, .. } = source;
     Some(Stored {
-        source: SweepSource { problem, prompt, tokens, row, limit },
+        source,
         is_untempered: params.temperature == 1.0 && params.top_k == 0 && params.top_p == 1.0,
         behavior: stored.trace.completion.behavior,
     })
