@@ -21,6 +21,7 @@ mod help;
 mod hub;
 mod import;
 mod kill;
+mod learner;
 mod lora;
 mod measures;
 mod run;
