@@ -1,10 +1,15 @@
 //! A simulated fleet: a campaign of many requests through fake servers, without and with faults, endpoints dying and
 //! coming back. Says what the controller sustains and checks that the store has every trace once.
 //!
-//! `cargo run --release -p toehold-rollout --example fleet -- [requests] [choices] [vllm|sglang]`
+//! `cargo run --release -p toehold-rollout --example fleet -- [requests] [choices] [vllm|sglang] [alternations] [round]`
+//!
+//! Runs without and with faults take turns, `alternations` times, because a machine that others use is not the same
+//! machine a minute later; the medians are compared. `round` is the campaign's requests per call of the sampler.
+//! The last quarter of a run has no dying endpoints any more; its last fifth is left out of the steady rate, because
+//! at the end of a run the last answers are awaited, some of which are a second too slow on purpose.
 //!
 //! The servers run in a process of their own (this program again, with `serve`), so that the controller's CPU time
-//! can be told apart. `bench/fleet/run.sh` pins both to two cores; `docs/fleet.md` has figures.
+//! and theirs can be told apart. `bench/fleet/run.sh` pins both to two cores; `docs/fleet.md` has figures.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench that cannot set itself up has failed")]
 
 #[path = "../tests/fake/mod.rs"]
@@ -38,95 +43,156 @@ fn main() {
         return serve(&arguments[1], arguments[2] == "faults");
     }
     let number = |at: usize, default: usize| arguments.get(at).map_or(default, |text| text.parse().unwrap());
-    let (requests, choices) = (number(0, 200_000), number(1, 1));
+    let (requests, choices) = (number(0, 200_000) / GROUP as usize * GROUP as usize, number(1, 1));
     let kind = arguments.get(2).map_or("vllm", String::as_str);
+    let (alternations, round) = (number(3, 1), number(4, 8192));
     println!(
-        "{requests} requests, groups of {GROUP}, {PROMPT} + {TOKENS} tokens, {ENDPOINTS} {kind} endpoints, {choices} choices a request"
+        "{requests} requests, groups of {GROUP}, {PROMPT} + {TOKENS} tokens, {ENDPOINTS} {kind} endpoints, {choices} choices a request, rounds of {round}"
     );
-    let quiet = campaign(requests, choices, kind, "quiet");
-    let faulty = campaign(requests, choices, kind, "faults");
+    let plan = Plan { requests, choices, kind, round };
+    let (mut quiet, mut faulty): (Vec<Figures>, Vec<Figures>) = (Vec::new(), Vec::new());
+    for _ in 0..alternations {
+        quiet.push(plan.campaign("quiet"));
+        faulty.push(plan.campaign("faults"));
+    }
     println!(
-        "last quarter of the requests, with faults against without: {:.3}",
-        faulty.last_quarter / quiet.last_quarter
+        "medians of {alternations}, without and with faults, and the second by the first (least and most of the turns):"
     );
+    let figures: [(&str, Figure); 6] = [
+        ("completions/s, whole run", |it| it.whole),
+        ("completions/s, last quarter", |it| it.last_quarter),
+        ("completions/s, last quarter but its last fifth", |it| it.steady),
+        ("controller, us of CPU a completion", |it| it.controller),
+        ("servers, us of CPU a completion", |it| it.servers),
+        ("% of the two cores' time that both had", |it| it.share),
+    ];
+    for (name, figure) in figures {
+        let all = |runs: &[Figures]| runs.iter().map(figure).collect::<Vec<f64>>();
+        let (a, b) = (all(&quiet), all(&faulty));
+        let ratios = a.iter().zip(&b).map(|(a, b)| b / a);
+        let (least, most) =
+            ratios.fold((f64::MAX, f64::MIN), |(least, most), ratio| (least.min(ratio), most.max(ratio)));
+        let (a, b) = (median(a), median(b));
+        println!("  {name}: {a:.0}, {b:.0}, {:.3} ({least:.3} to {most:.3})", b / a);
+    }
 }
+
+fn median(mut all: Vec<f64>) -> f64 {
+    all.sort_by(f64::total_cmp);
+    (all[(all.len() - 1) / 2] + all[all.len() / 2]) / 2.0
+}
+
+type Figure = fn(&Figures) -> f64;
 
 struct Figures {
+    /// Completions per second.
+    whole: f64,
     last_quarter: f64,
+    steady: f64,
+    /// Microseconds of CPU time a completion.
+    controller: f64,
+    servers: f64,
+    /// Of two cores' time, in percent.
+    share: f64,
 }
 
-fn campaign(requests: usize, choices: usize, kind: &str, mode: &str) -> Figures {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["serve", kind, mode])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
+struct Plan<'a> {
+    requests: usize,
+    choices: usize,
+    kind: &'a str,
+    round: usize,
+}
+
+impl Plan<'_> {
+    fn campaign(&self, mode: &str) -> Figures {
+        let Plan { requests, choices, kind, round } = *self;
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["serve", kind, mode])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let endpoints: Vec<Address> =
+            lines.by_ref().take(ENDPOINTS).map(|line| Address::parse(&line).unwrap()).collect();
+        let mut fleet = Fleet::connect(settings(endpoints, choices, kind), expected()).unwrap();
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("traces.db");
+        let mut store = Store::open(&path).unwrap();
+        let starts = starts(&mut store, requests / GROUP as usize);
+        let params = SamplingParams { temperature: 1.0, top_k: 0, top_p: 1.0, max_tokens: TOKENS, stop: vec![0] };
+        let amount = Amount::Fixed { attempts: GROUP };
+        let campaign = Campaign { seed: 1, stage: Stage::Collect, params, amount, in_flight: round };
+
+        let servers = child.id().to_string();
+        let mut trouble =
+            Trouble { child: &mut child, next: 0, times: 0, on: mode == "faults", total: requests as u64 };
+        let (begun, cpu) = (Instant::now(), (cpu_seconds("self"), cpu_seconds(&servers)));
+        let mut marks: Vec<(u64, Instant)> = Vec::new();
+        let summary = collect(&mut store, &mut fleet, &Hashing, &starts, &campaign, &mut |at| {
+            if at.sampled * 20 / requests as u64 >= marks.len() as u64 {
+                marks.push((at.sampled, Instant::now()));
+            }
+            trouble.make(at.sampled);
+            ControlFlow::Continue(())
+        })
         .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-    let endpoints: Vec<Address> = lines.by_ref().take(ENDPOINTS).map(|line| Address::parse(&line).unwrap()).collect();
-    let mut fleet = Fleet::connect(settings(endpoints, choices, kind), expected()).unwrap();
-    let place = tempfile::tempdir().unwrap();
-    let path = place.path().join("traces.db");
-    let mut store = Store::open(&path).unwrap();
-    let starts = starts(&mut store, requests / GROUP as usize);
-    let params = SamplingParams { temperature: 1.0, top_k: 0, top_p: 1.0, max_tokens: TOKENS, stop: vec![0] };
-    let amount = Amount::Fixed { attempts: GROUP };
-    let campaign = Campaign { seed: 1, stage: Stage::Collect, params, amount, in_flight: 8192 };
+        let elapsed = begun.elapsed().as_secs_f64();
+        let cpu = (cpu_seconds("self") - cpu.0, cpu_seconds(&servers) - cpu.1);
+        let done = summary.progress.sampled as f64;
+        let rate =
+            |first: (u64, Instant), last: (u64, Instant)| (last.0 - first.0) as f64 / (last.1 - first.1).as_secs_f64();
+        let (three_quarters, but_one, end) = (marks[15], marks[19], marks[20]);
+        let figures = Figures {
+            whole: done / elapsed,
+            last_quarter: rate(three_quarters, end),
+            steady: rate(three_quarters, but_one),
+            controller: cpu.0 / done * 1e6,
+            servers: cpu.1 / done * 1e6,
+            share: 100.0 * (cpu.0 + cpu.1) / (2.0 * elapsed),
+        };
 
-    let mut trouble = Trouble { child: &mut child, next: 0, times: 0, on: mode == "faults", total: requests as u64 };
-    let (begun, cpu) = (Instant::now(), cpu_seconds());
-    let mut marks: Vec<(u64, Instant)> = Vec::new();
-    let summary = collect(&mut store, &mut fleet, &Hashing, &starts, &campaign, &mut |at| {
-        if at.sampled * 20 / requests as u64 >= marks.len() as u64 {
-            marks.push((at.sampled, Instant::now()));
+        let kept = store.traces(&TraceFilter::default()).unwrap().len();
+        assert_eq!((kept, summary.progress.new), (requests / 8 * 8, kept as u64), "every request once");
+        let bytes = std::fs::metadata(&path).unwrap().len();
+        let reports = fleet.take_report();
+        let sum = |count: fn(&toehold_rollout::remote::Counts) -> u64| {
+            reports.iter().map(|it| count(&it.counts)).sum::<u64>()
+        };
+        let mut failures: HashMap<&str, u64> = HashMap::new();
+        for (kind, count) in reports.iter().flat_map(|it| it.counts.failures.iter().chain(&it.counts.refused)) {
+            *failures.entry(kind).or_default() += count;
         }
-        trouble.make(at.sampled);
-        ControlFlow::Continue(())
-    })
-    .unwrap();
-    let (elapsed, cpu) = (begun.elapsed().as_secs_f64(), cpu_seconds() - cpu);
-    let done = summary.progress.sampled as f64;
-    let quarter = &marks[marks.len() * 3 / 4..];
-    let (first, last) = (quarter[0], quarter[quarter.len() - 1]);
-    let last_quarter = (last.0 - first.0) as f64 / (last.1 - first.1).as_secs_f64();
+        let mut failures: Vec<String> = failures.into_iter().map(|(kind, count)| format!("{count} × {kind}")).collect();
+        failures.sort();
+        writeln!(child.stdin.as_mut().unwrap(), "end").unwrap();
+        let affinity = lines.next().unwrap();
+        child.wait().unwrap();
 
-    let kept = store.traces(&TraceFilter::default()).unwrap().len();
-    assert_eq!((kept, summary.progress.new), (requests / 8 * 8, kept as u64), "every request once");
-    let bytes = std::fs::metadata(&path).unwrap().len();
-    let reports = fleet.take_report();
-    let sum =
-        |count: fn(&toehold_rollout::remote::Counts) -> u64| reports.iter().map(|it| count(&it.counts)).sum::<u64>();
-    let mut failures: HashMap<&str, u64> = HashMap::new();
-    for (kind, count) in reports.iter().flat_map(|it| it.counts.failures.iter().chain(&it.counts.refused)) {
-        *failures.entry(kind).or_default() += count;
+        println!(
+            "{mode}: {kept} traces in the store, each once; {:.0} completions/s over {elapsed:.0} s, last quarter {:.0}/s, without its last fifth {:.0}/s",
+            figures.whole, figures.last_quarter, figures.steady
+        );
+        println!(
+            "  controller: {:.0} us of CPU a completion, so {:.0}/s on one core, store and judge included; servers: {:.0} us; both {:.0} % of two cores",
+            figures.controller,
+            1e6 / figures.controller,
+            figures.servers,
+            figures.share
+        );
+        println!(
+            "  {} requests sent, {} hedged, {} answers too late, endpoints away {} times",
+            sum(|it| it.requests),
+            sum(|it| it.hedges),
+            sum(|it| it.late),
+            sum(|it| it.downs)
+        );
+        println!("  {affinity}; store {:.0} bytes a trace", bytes as f64 / kept as f64);
+        if !failures.is_empty() {
+            println!("  {}", failures.join(", "));
+        }
+        figures
     }
-    let mut failures: Vec<String> = failures.into_iter().map(|(kind, count)| format!("{count} × {kind}")).collect();
-    failures.sort();
-    writeln!(child.stdin.as_mut().unwrap(), "end").unwrap();
-    let affinity = lines.next().unwrap();
-    child.wait().unwrap();
-
-    println!(
-        "{mode}: {kept} traces in the store, each once; {:.0} completions/s over {elapsed:.0} s, last quarter {last_quarter:.0}/s",
-        done / elapsed
-    );
-    println!(
-        "  controller: {:.0} µs of CPU a completion, so {:.0}/s on one core, store and judge included",
-        cpu / done * 1e6,
-        done / cpu
-    );
-    println!(
-        "  {} requests sent, {} hedged, {} answers too late, endpoints away {} times",
-        sum(|it| it.requests),
-        sum(|it| it.hedges),
-        sum(|it| it.late),
-        sum(|it| it.downs)
-    );
-    println!("  {affinity}; store {:.0} bytes a trace", bytes as f64 / kept as f64);
-    if !failures.is_empty() {
-        println!("  {}", failures.join(", "));
-    }
-    Figures { last_quarter }
 }
 
 /// Endpoints die and come back until 60 % of the requests are answered.
@@ -216,14 +282,14 @@ impl Judge for Hashing {
     }
 }
 
-fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+fn cpu_seconds(process: &str) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
     let fields: Vec<f64> =
         stat.rsplit(") ").next().unwrap().split(' ').map(|field| field.parse().unwrap_or(0.0)).collect();
     (fields[11] + fields[12]) / 100.0
 }
 
-/// The servers: 32 sequences at a time each, 2 ms a token.
+/// The servers: 64 sequences at a time each, 2 ms a token.
 fn serve(kind: &str, with_faults: bool) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let kind = if kind == "sglang" { Kind::Sglang } else { Kind::Vllm };

@@ -13,6 +13,8 @@
 //! * When nothing waits any more, a job that takes several times as long as usual is asked a second time elsewhere.
 //!   Whoever answers first is kept, the other call is dropped. Every request is answered once, because an answer
 //!   is taken only for what is still missing.
+//! * Of a job that was answered in part, the rest is asked one by one, each under its own seed
+//!   ([`Job::next`](super::job::Job::next)).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,6 +28,7 @@ use super::endpoint::{Endpoint, State, back_off};
 use super::fleet::{FleetError, FleetSettings};
 use super::http::{Cause, HttpError, Remedy};
 use super::job::{Job, Jobs, OnItsWay, jobs};
+use super::patience::{Patience, WaitsFor};
 use super::route::place;
 use super::server::{Expected, ServerError, Verified};
 use crate::{Completion, SampleRequest};
@@ -56,7 +59,7 @@ pub(super) struct Dispatch {
     on_their_way: HashMap<Id, OnItsWay>,
     /// Requests without a completion.
     missing: usize,
-    last_answer: Instant,
+    patience: Patience,
     last_trouble: Option<String>,
 }
 
@@ -76,7 +79,7 @@ impl Dispatch {
             tasks: JoinSet::new(),
             on_their_way: HashMap::new(),
             missing: requests.len(),
-            last_answer: Instant::now(),
+            patience: Patience::new(settings.patience, TICK),
             last_trouble: None,
             settings,
             expected,
@@ -153,7 +156,7 @@ impl Dispatch {
         match found {
             Some(at) => {
                 self.jobs[job].is_queued = true;
-                self.endpoints[at].queue.push_back(job);
+                self.endpoints[at].queue_in_order(job);
             }
             None => self.stranded.push(job),
         }
@@ -182,14 +185,14 @@ impl Dispatch {
     }
 
     fn call(&mut self, job: usize, at: usize) {
-        let (endpoint, Job { start, tokens, params, missing, calls, .. }) =
-            (&mut self.endpoints[at], &mut self.jobs[job]);
+        let asked = self.jobs[job].next().to_vec();
+        let (endpoint, Job { start, tokens, params, calls, .. }) = (&mut self.endpoints[at], &mut self.jobs[job]);
         let call = Call {
             server: endpoint.server.clone(),
             tokens: tokens.clone(),
             params: params.clone(),
-            count: missing.len(),
-            seed: missing.first().map_or(0, |&(_, seed)| seed),
+            count: asked.len(),
+            seed: asked.first().map_or(0, |&(_, seed)| seed),
             deadline: self.settings.deadline,
             vocabulary: self.expected.vocabulary,
             text: self.settings.text.clone(),
@@ -198,7 +201,6 @@ impl Dispatch {
         endpoint.in_flight += 1;
         endpoint.counts.requests += 1;
         self.owners[*start].get_or_insert(at);
-        let asked = missing.clone();
         let abort = self.tasks.spawn(async move { Outcome::Answered(call.run().await) });
         calls.push(abort.id());
         self.on_their_way.insert(abort.id(), OnItsWay { job, endpoint: at, asked, begun: Instant::now(), abort });
@@ -269,7 +271,7 @@ impl Dispatch {
         }
         if longest > 0 {
             endpoint.answered(call.begun.elapsed(), longest);
-            self.last_answer = Instant::now();
+            self.patience.heard();
         }
         if job.missing.is_empty() {
             for id in &job.calls {
@@ -284,11 +286,12 @@ impl Dispatch {
             refusal = Some(format!("it gave {came} completions, expected {}", call.asked.len()));
         }
         match refusal {
+            // What is still missing was not asked for: it is queued again, and nothing failed.
+            None => Ok(()),
             Some(reason) => {
                 let reason = format!("{}: {reason}", endpoint.server.address);
                 self.again(call, reason)
             }
-            None => Ok(()),
         }
     }
 
@@ -369,7 +372,7 @@ impl Dispatch {
         match result {
             Ok(verified) => {
                 self.endpoints[at].comes_up(verified);
-                self.last_answer = Instant::now();
+                self.patience.heard();
             }
             Err(error) => {
                 let is_passing = error.is_passing();
@@ -391,7 +394,9 @@ impl Dispatch {
                 self.queue(job);
             }
         }
-        self.check_those_down(now);
+        if !self.patience.is_over() {
+            self.check_those_down(now);
+        }
         self.hedge(now);
         self.is_there_hope(now)
     }
@@ -414,9 +419,17 @@ impl Dispatch {
         if self.settings.hedge <= 0.0 || has_work || !self.stranded.is_empty() {
             return;
         }
+        // An endpoint that has answered nothing yet is measured by the slowest other one; before any answer, nobody
+        // knows what is usual.
+        let slowest = self.endpoints.iter().map(|endpoint| endpoint.latency).fold(0.0, f64::max);
+        if slowest == 0.0 {
+            return;
+        }
         let mut slow: Vec<(Duration, usize, usize)> = Vec::new();
         for call in self.on_their_way.values() {
-            let usual = Duration::from_secs_f64(self.settings.hedge * self.endpoints[call.endpoint].latency);
+            let own = self.endpoints[call.endpoint].latency;
+            let latency = if own == 0.0 { slowest } else { own };
+            let usual = Duration::from_secs_f64(self.settings.hedge * latency);
             let elapsed = now.saturating_duration_since(call.begun);
             if self.jobs[call.job].calls.len() == 1 && elapsed > usual.max(self.settings.hedge_at_least) {
                 slow.push((elapsed, call.job, call.endpoint));
@@ -431,8 +444,8 @@ impl Dispatch {
         }
     }
 
-    /// Without a call on its way and an answer for a long time, or with nothing but wrong servers, there is none.
-    fn is_there_hope(&self, now: Instant) -> Result<(), FleetError> {
+    /// With nothing to wait for and no answer for a long time, or with nothing but wrong servers, there is none.
+    fn is_there_hope(&mut self, now: Instant) -> Result<(), FleetError> {
         let causes = || {
             let cause = |endpoint: &Endpoint| match &endpoint.state {
                 State::Down { cause, .. } => Some(cause.clone()),
@@ -446,11 +459,17 @@ impl Dispatch {
         }
         // Its pause is over, and it is sent next.
         let can_send = |endpoint: &Endpoint| endpoint.room(now) > 0 && !endpoint.queue.is_empty();
-        if self.endpoints.iter().any(can_send) {
-            return Ok(());
-        }
-        let waited = now.saturating_duration_since(self.last_answer);
-        if self.on_their_way.is_empty() && self.delayed.is_empty() && waited > self.settings.patience {
+        let is_busy = |endpoint: &Endpoint| can_send(endpoint) || endpoint.server.is_loading();
+        let waits_for =
+            if !self.on_their_way.is_empty() || !self.delayed.is_empty() || self.endpoints.iter().any(is_busy) {
+                WaitsFor::Work
+            } else if self.endpoints.iter().any(|endpoint| matches!(endpoint.state, State::Checking { .. })) {
+                WaitsFor::Checks
+            } else {
+                WaitsFor::Nothing
+            };
+        if self.patience.tick(waits_for) {
+            let waited = self.patience.waited();
             let mut causes = causes();
             if causes.is_empty() {
                 causes.extend(self.last_trouble.clone());

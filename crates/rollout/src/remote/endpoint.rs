@@ -114,6 +114,12 @@ impl Endpoint {
         if is_open { self.limit.requests().saturating_sub(self.in_flight) } else { 0 }
     }
 
+    /// Puts a job into the queue by its number: what is asked again comes before what was never asked, or whoever
+    /// writes completions in the order of their requests would have to keep all later ones until then.
+    pub(super) fn queue_in_order(&mut self, job: usize) {
+        in_order(&mut self.queue, job);
+    }
+
     /// An answer came after `elapsed`, its longest completion of `tokens` tokens.
     pub(super) fn answered(&mut self, elapsed: Duration, tokens: usize) {
         let seconds = elapsed.as_secs_f64();
@@ -171,5 +177,27 @@ impl Endpoint {
         self.verified = Some(verified);
         self.state = State::Up;
         (self.failures, self.full, self.paused) = (0, 0, None);
+    }
+}
+
+fn in_order(queue: &mut VecDeque<usize>, job: usize) {
+    // Nearly all come in their order. What was taken over from elsewhere may stand before earlier ones.
+    let place = queue.iter().rposition(|&other| other < job).map_or(0, |before| before + 1);
+    queue.insert(place, job);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::in_order;
+
+    #[test]
+    fn what_is_asked_again_comes_before_what_was_never_asked() {
+        let mut queue: VecDeque<usize> = VecDeque::new();
+        for job in [3, 4, 7, 8, 1, 5] {
+            in_order(&mut queue, job);
+        }
+        assert_eq!(queue, [1, 3, 4, 5, 7, 8]);
     }
 }

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use super::dispatch::Dispatch;
 use super::endpoint::{Counts, Endpoint, State};
 use super::http::{Address, ApiKey, Http, SetupError};
+use super::logprobs::LogprobKind;
 use super::protocol::Engine;
 use super::server::{Expected, Server, ServerError};
 use crate::{Completion, PolicyVersion, SampleError, SampleRequest, Sampler, TokenizerFile};
@@ -38,7 +39,7 @@ pub struct FleetSettings {
     pub choices: usize,
     /// For one request.
     pub deadline: Duration,
-    /// Without any answer, before it is given up.
+    /// Without any answer and with nothing on its way, before it is given up.
     pub patience: Duration,
     /// Tries of one request before it is given up.
     pub tries: u32,
@@ -169,6 +170,7 @@ impl Fleet {
             model: settings.model.clone(),
             http: http.clone(),
             tolerance: settings.tolerance,
+            held: Arc::default(),
         };
         let endpoints =
             settings.endpoints.iter().map(|address| Endpoint::new(server(address), settings.in_flight)).collect();
@@ -268,10 +270,14 @@ impl Fleet {
                 return bad("its prompt is empty".to_owned());
             }
             let unfit = known().find(|(_, it)| it.logprobs.is_some_and(|kind| !kind.serves(&request.params)));
-            if let Some((endpoint, _)) = unfit {
+            if let Some((endpoint, it)) = unfit {
                 let (address, params) = (&endpoint.server.address, &request.params);
+                let says = match it.logprobs {
+                    Some(LogprobKind::Unclear) => "gives log-probabilities of which it cannot be told whether they are",
+                    _ => "does not give the log-probabilities",
+                };
                 return bad(format!(
-                    "{address} does not give the log-probabilities of the distribution that it draws from, \
+                    "{address} {says} of the distribution that it draws from, \
                      which temperature {}, top-k {} and top-p {} make another than the model's own\n\
                      hint: start vLLM with --logprobs-mode processed_logprobs, or sample at temperature 1 with all tokens",
                     params.temperature, params.top_k, params.top_p
@@ -318,6 +324,20 @@ impl Sampler for Fleet {
         match result {
             Err(error) if !is_cancelled => Err(SampleError::Other(Box::new(error))),
             _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Fleet {
+    /// A server that reads weights now would stay paused with nobody there to resume it.
+    fn drop(&mut self) {
+        let mut ends = JoinSet::new();
+        for endpoint in self.endpoints.iter().filter(|endpoint| endpoint.server.is_loading()) {
+            let server = endpoint.server.clone();
+            ends.spawn_on(async move { server.let_go().await }, self.runtime.handle());
+        }
+        if !ends.is_empty() {
+            self.runtime.block_on(ends.join_all());
         }
     }
 }

@@ -17,6 +17,8 @@ pub(super) struct Job {
     /// Prompt and prefix.
     pub(super) tokens: Arc<[TokenId]>,
     pub(super) params: Arc<SamplingParams>,
+    /// Completions that it was made for.
+    pub(super) size: usize,
     /// Request and seed of each that is still missing.
     pub(super) missing: Vec<(usize, u64)>,
     /// Tries that brought nothing, "full" not among them.
@@ -29,6 +31,16 @@ pub(super) struct Job {
     pub(super) calls: Vec<Id>,
     /// Whether it waits in some queue.
     pub(super) is_queued: bool,
+}
+
+impl Job {
+    /// Request and seed of each completion that the next call asks for: all together at first, and one by one once a
+    /// part is there. The engine draws choice `i` with the first one's seed plus `i`, so a second call for several
+    /// of them would draw some with seeds that others were drawn with already, and get the same completions again.
+    pub(super) fn next(&self) -> &[(usize, u64)] {
+        let is_whole = self.missing.len() == self.size;
+        if is_whole { &self.missing } else { &self.missing[..self.missing.len().min(1)] }
+    }
 }
 
 /// A call on its way.
@@ -71,13 +83,17 @@ pub(super) fn jobs(requests: &[SampleRequest], choices: usize) -> Jobs {
         });
         let key = (start, ParamsKey::of(params));
         match open.get(&key).filter(|&&job| jobs[job].missing.len() < choices) {
-            Some(&job) => jobs[job].missing.push((at, *seed)),
+            Some(&job) => {
+                jobs[job].missing.push((at, *seed));
+                jobs[job].size += 1;
+            }
             None => {
                 open.insert(key, jobs.len());
                 jobs.push(Job {
                     start,
                     tokens: tokens[start].clone(),
                     params: Arc::new(params.clone()),
+                    size: 1,
                     missing: vec![(at, *seed)],
                     tries: 0,
                     failed_at: None,
@@ -135,5 +151,11 @@ mod tests {
             0 [(4, 14)]"#]]
         .assert_eq(&shown.join("\n"));
         assert_eq!(made.starts.len(), 2);
+        let mut job = made.jobs.into_iter().next().unwrap();
+        assert_eq!(job.next(), [(0, 10), (2, 12)]);
+        job.missing.remove(0);
+        assert_eq!(job.next(), [(2, 12)]);
+        job.missing.clear();
+        assert_eq!(job.next(), []);
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! Read in this order: `http` (a call with bounds, deadlines and errors that name endpoint and cause; whoever else
 //! talks to a server uses it, too), `protocol` (what engines are asked and answer) with `vllm` and `sglang`,
-//! `answer` (what of it may be kept), `server` (is it the right one; new weights), `route` and `limit` (where a
-//! request goes, and how many at a time), `endpoint`, `job` and `call` (what is known of each), `dispatch` (the
+//! `answer` (what of it may be kept), `server` (is it the right one) with `hand_over`
+//! (new weights) and `logprobs` (of which distribution), `route` and `limit` (where a
+//! request goes, and how many at a time), `endpoint`, `job`, `call` and `patience` (what is known of each), `dispatch` (the
 //! traffic of one call), `fleet`. `folders` keeps the weights that servers read.
 //!
 //! Invariants, whatever servers and network do: every request is answered exactly once or the call fails and says
@@ -19,9 +20,12 @@ mod dispatch;
 mod endpoint;
 mod fleet;
 mod folders;
+mod hand_over;
 pub mod http;
 mod job;
 mod limit;
+mod logprobs;
+mod patience;
 mod protocol;
 mod route;
 mod server;
@@ -33,5 +37,6 @@ pub use answer::Refusal;
 pub use endpoint::Counts;
 pub use fleet::{EndpointReport, Fleet, FleetError, FleetSettings};
 pub use folders::{FolderError, WeightFolders};
+pub use logprobs::LogprobKind;
 pub use protocol::Engine;
-pub use server::{Expected, LogprobKind, Probe, ServerError, Verified};
+pub use server::{Expected, Probe, ServerError, Verified};

@@ -11,27 +11,24 @@
 //! 4. it names the weights as the run does, where it can name them (vLLM `/weight_info`, SGLang `/model_info`);
 //! 5. which log-probabilities it gives for sampled tokens, [`LogprobKind`].
 //!
-//! New weights are read from a folder that the server can see: SGLang by `/update_weights_from_disk`; vLLM by
-//! `/pause?mode=keep`, `/collective_rpc reload_weights`, `/reset_prefix_cache`, `/update_weight_version`,
-//! `/resume`. vLLM's version is only what it was told, so its checksum (`/weight_checker`) has to change, too.
-//! A server without such a route can serve fixed weights.
+//! [`hand_over`](super::hand_over) gives it the weights, [`logprobs`](super::logprobs) is the last check.
 
-use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::Mutex;
 
+use super::hand_over::Held;
 use super::http::{Address, Cause, Http, HttpError, Remedy};
+use super::logprobs::LogprobKind;
 use super::protocol::{Engine, Question};
 use super::{sglang, vllm};
 use crate::{PolicyVersion, SamplingParams, TokenId};
 
 /// For a question that needs no sampling to speak of.
-const SHORT: Duration = Duration::from_secs(60);
-/// For reading a checkpoint from a disk of the network.
-const LOAD: Duration = Duration::from_secs(1800);
+pub(super) const SHORT: Duration = Duration::from_secs(60);
 
 /// What a server has to be.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,36 +56,6 @@ pub struct Probe {
     pub completion: Vec<TokenId>,
     /// Log-probability of each of those at temperature 1, in nats.
     pub current: Vec<f32>,
-}
-
-/// What a server's log-probabilities of sampled tokens are of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LogprobKind {
-    /// Of the distribution at temperature 1, whatever was asked.
-    Raw,
-    /// Of the one at the temperature, before top-k and top-p.
-    Tempered,
-    /// Of the one that was drawn from.
-    Drawn,
-}
-
-impl LogprobKind {
-    /// Whether they are what a completion's `behavior` has to be with these parameters. With temperature 0 the
-    /// likeliest token is taken and nothing is drawn.
-    pub fn serves(self, params: &SamplingParams) -> bool {
-        let SamplingParams { temperature, top_k, top_p, .. } = *params;
-        let needed = if temperature == 0.0 {
-            LogprobKind::Raw
-        } else if top_k > 0 || top_p < 1.0 {
-            LogprobKind::Drawn
-        } else if temperature == 1.0 {
-            LogprobKind::Raw
-        } else {
-            LogprobKind::Tempered
-        };
-        self >= needed
-    }
 }
 
 /// A server that was found to be the right one.
@@ -199,6 +166,8 @@ pub(super) struct Server {
     pub http: Http,
     /// Mean difference of log-probabilities that is allowed, in nats.
     pub tolerance: f64,
+    /// Whoever gives it weights has this.
+    pub held: Arc<Mutex<Held>>,
 }
 
 impl Server {
@@ -210,18 +179,9 @@ impl Server {
     pub(super) async fn ensure(&self, expected: &Expected) -> Result<Verified, ServerError> {
         let positions = self.check_model().await?;
         self.check_tokenizer(&expected.probe).await?;
-        let mut tag = self.version().await?;
-        let is_named = tag.as_deref() == Some(expected.version.weights.as_str());
-        if let (false, Some(folder)) = (is_named, &expected.weights) {
-            self.load(folder, &expected.version, tag.as_deref()).await?;
-            tag = self.version().await?;
-            if let Some(found) = tag.as_ref().filter(|tag| **tag != expected.version.weights) {
-                let (found, expected) = (found.clone(), expected.version.weights.clone());
-                return Err(ServerError::OtherVersion { endpoint: self.name(), found, expected });
-            }
-        }
+        let tag = self.hold(expected).await?;
         let difference = self.compare(&expected.probe).await?;
-        let logprobs = self.logprob_kind(&expected.probe).await?;
+        let logprobs = self.logprob_kind(expected).await?;
         Ok(Verified { tag, positions, logprobs, difference })
     }
 
@@ -263,23 +223,6 @@ impl Server {
         }
     }
 
-    /// What the server calls its weights, where it can say.
-    async fn version(&self) -> Result<Option<String>, ServerError> {
-        let routes: &[&str] = match self.engine {
-            Engine::Vllm => &["/weight_info"],
-            // The second is its older name.
-            Engine::Sglang => &["/model_info", "/get_model_info"],
-            Engine::Openai => &[],
-        };
-        for route in routes {
-            let answer: Result<Value, HttpError> = self.http.get(&self.address, route, SHORT).await;
-            if let Some(answer) = there(answer)? {
-                return Ok(answer.get("weight_version").and_then(Value::as_str).map(str::to_owned));
-            }
-        }
-        Ok(None)
-    }
-
     async fn compare(&self, probe: &Probe) -> Result<Option<f64>, ServerError> {
         let tokens: Vec<TokenId> = probe.prompt.iter().chain(&probe.completion).copied().collect();
         let params = greedy(1, 1.0);
@@ -304,99 +247,11 @@ impl Server {
         Err(ServerError::OtherWeights { endpoint: self.name(), tokens, difference, tolerance })
     }
 
-    /// Takes the likeliest token of several by top-k 1: it was drawn with certainty, so its log-probability is 0
-    /// where it is of the distribution drawn from, and differs between temperatures where these are applied.
-    async fn logprob_kind(&self, probe: &Probe) -> Result<Option<LogprobKind>, ServerError> {
-        if self.engine == Engine::Openai {
-            return Ok(None); // It may not know top-k.
-        }
-        let mut found = Vec::new();
-        for temperature in [1.0, 0.5] {
-            let params = SamplingParams { top_k: 1, ..greedy(8, temperature) };
-            let question = Question { model: &self.model, tokens: &probe.prompt, params: &params, count: 1, seed: 0 };
-            let route = self.engine.route();
-            let body = self.engine.body(&question).map_err(|e| self.error(route, unreadable(e)))?;
-            let bytes = self.http.send(&self.address, route, body, SHORT).await?;
-            let reply = self.engine.read(&bytes).map_err(|cause| self.error(self.engine.route(), cause))?;
-            found.push(reply.choices.into_iter().next().unwrap_or_default().behavior);
-        }
-        let differ = |a: &[f32], b: &[f32]| a.iter().zip(b).any(|(a, b)| (a - b).abs() > 1e-3);
-        Ok(Some(if !differ(&found[0], &[0.0; 8]) && !found[0].is_empty() {
-            LogprobKind::Drawn
-        } else if differ(&found[0], &found[1]) {
-            LogprobKind::Tempered
-        } else {
-            LogprobKind::Raw
-        }))
-    }
-
-    async fn load(&self, folder: &Path, version: &PolicyVersion, before: Option<&str>) -> Result<(), ServerError> {
-        let path = folder.display().to_string();
-        let not_loaded =
-            |reason: String| ServerError::NotLoaded { endpoint: self.name(), folder: path.clone(), reason };
-        match self.engine {
-            Engine::Openai => Err(not_loaded("a server of kind `openai` has no route for it".to_owned())),
-            Engine::Sglang => {
-                #[derive(Deserialize)]
-                struct Loaded {
-                    success: bool,
-                    #[serde(default)]
-                    message: String,
-                }
-                let body = json!({ "model_path": path, "weight_version": version.weights, "flush_cache": true });
-                let loaded: Loaded = self.http.post(&self.address, "/update_weights_from_disk", &body, LOAD).await?;
-                if loaded.success { Ok(()) } else { Err(not_loaded(loaded.message)) }
-            }
-            Engine::Vllm => {
-                // A version that this run gave it: then the checksum must change. What a server calls its first
-                // weights says nothing about them.
-                let known = before.is_some_and(|before| before != "default");
-                let sum = if known { self.checksum().await? } else { None };
-                self.post_empty("/pause?mode=keep").await?;
-                let reload = json!({ "method": "reload_weights", "kwargs": { "weights_path": path } });
-                let loaded: Result<IgnoredAny, _> =
-                    self.http.post(&self.address, "/collective_rpc", &reload, LOAD).await;
-                let cleared: Result<(), ServerError> = match loaded {
-                    Ok(_) => self.named(version).await,
-                    Err(error) => Err(not_loaded(error.to_string())),
-                };
-                // Whatever came of it: a server that stays paused serves nobody.
-                self.post_empty("/resume").await?;
-                cleared?;
-                match (sum, self.checksum().await?) {
-                    (Some(before), Some(after)) if before == after => {
-                        Err(not_loaded("its checksum is what it was before".to_owned()))
-                    }
-                    _ => Ok(()),
-                }
-            }
-        }
-    }
-
-    /// Forgets what vLLM cached under the old weights, and names the new ones where it takes a name.
-    async fn named(&self, version: &PolicyVersion) -> Result<(), ServerError> {
-        self.post_empty("/reset_prefix_cache").await?;
-        let body = json!({ "new_version": version.weights });
-        let named: Result<IgnoredAny, _> = self.http.post(&self.address, "/update_weight_version", &body, SHORT).await;
-        there(named)?;
-        Ok(())
-    }
-
-    async fn checksum(&self) -> Result<Option<Value>, ServerError> {
-        let body = json!({ "action": "checksum" });
-        there(self.http.post(&self.address, "/weight_checker", &body, LOAD).await)
-    }
-
-    /// Posts to a route whose answer says no more than that it was done, with or without a body.
-    async fn post_empty(&self, route: &str) -> Result<(), HttpError> {
-        self.http.send(&self.address, route, b"{}".to_vec(), SHORT).await.map(drop)
-    }
-
     fn name(&self) -> String {
         self.address.to_string()
     }
 
-    fn error(&self, route: &str, cause: Cause) -> HttpError {
+    pub(super) fn error(&self, route: &str, cause: Cause) -> HttpError {
         HttpError { endpoint: self.name(), route: route.to_owned(), cause }
     }
 }
@@ -404,7 +259,7 @@ impl Server {
 type ReadScores = fn(&[u8], &[TokenId], usize) -> Result<Vec<f32>, Cause>;
 
 /// What a route answered; none where the server has no such route.
-fn there<T>(answer: Result<T, HttpError>) -> Result<Option<T>, ServerError> {
+pub(super) fn there<T>(answer: Result<T, HttpError>) -> Result<Option<T>, ServerError> {
     match answer {
         Ok(answer) => Ok(Some(answer)),
         Err(HttpError { cause: Cause::Status { status: 404 | 405 | 501, .. }, .. }) => Ok(None),
@@ -412,10 +267,10 @@ fn there<T>(answer: Result<T, HttpError>) -> Result<Option<T>, ServerError> {
     }
 }
 
-fn unreadable(error: serde_json::Error) -> Cause {
+pub(super) fn unreadable(error: serde_json::Error) -> Cause {
     Cause::Unreadable { reason: error.to_string(), begins: String::new() }
 }
 
-fn greedy(max_tokens: u32, temperature: f32) -> SamplingParams {
+pub(super) fn greedy(max_tokens: u32, temperature: f32) -> SamplingParams {
     SamplingParams { temperature, top_k: 0, top_p: 1.0, max_tokens, stop: Vec::new() }
 }

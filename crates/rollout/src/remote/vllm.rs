@@ -44,6 +44,8 @@ pub(super) struct Body<'a> {
     return_token_ids: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     prompt_logprobs: Option<u32>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    allowed_token_ids: &'a [TokenId],
     /// Known to some servers of the kind; the others ignore it.
     #[serde(skip_serializing_if = "is_false")]
     return_weight_versions: bool,
@@ -73,6 +75,7 @@ impl<'a> Body<'a> {
             return_tokens_as_token_ids: true,
             return_token_ids: false,
             prompt_logprobs: None,
+            allowed_token_ids: &[],
             return_weight_versions: true,
         }
     }
@@ -89,6 +92,11 @@ impl<'a> Body<'a> {
             return_weight_versions: false,
             ..Body::sampling(question)
         }
+    }
+
+    /// As [`sampling`](Self::sampling), from these tokens alone.
+    pub(super) fn choosing(question: &Question<'a>, allowed: &'a [TokenId]) -> Body<'a> {
+        Body { allowed_token_ids: allowed, ..Body::sampling(question) }
     }
 
     /// Asks for the log-probabilities of the given tokens, and for one token more.

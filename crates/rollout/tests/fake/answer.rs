@@ -8,9 +8,19 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::toy::mixed;
-use super::{Asked, Fault, Kind, Reply, Request, Shared, Written};
+use super::{Asked, Fault, Kind, Logprobs, Reply, Request, Shared, Written};
 
 pub(crate) async fn answer(shared: &Arc<Shared>, request: &Request, in_flight: u64) -> Reply {
+    let reply = answer_whole(shared, request, in_flight).await;
+    let route = request.route.split('?').next().unwrap_or_default();
+    let Some(&(_, breaks)) = shared.behaviour.breaks.iter().find(|(broken, _)| *broken == route) else { return reply };
+    let mut by_route = shared.seen.by_route.lock().unwrap();
+    let calls = by_route.entry(route.to_owned()).or_default();
+    *calls += 1;
+    if *calls <= breaks { Reply::Close } else { reply }
+}
+
+async fn answer_whole(shared: &Arc<Shared>, request: &Request, in_flight: u64) -> Reply {
     let behaviour = &shared.behaviour;
     if behaviour.key.is_some() && behaviour.key != request.key {
         // As some servers do: it repeats what it was sent.
@@ -23,6 +33,8 @@ pub(crate) async fn answer(shared: &Arc<Shared>, request: &Request, in_flight: u
     let is_change = behaviour.dev_mode && request.method == "POST";
     match (behaviour.kind, route) {
         (_, "/v1/models") => {
+            let takes = *shared.check_takes.lock().unwrap();
+            tokio::time::sleep(takes).await;
             let model = json!({ "id": behaviour.model_name, "max_model_len": behaviour.positions });
             Reply::Json(200, json!({ "object": "list", "data": [model] }))
         }
@@ -42,7 +54,7 @@ pub(crate) async fn answer(shared: &Arc<Shared>, request: &Request, in_flight: u
         (Kind::Sglang, "/update_weights_from_disk") if is_change => {
             let folder = body["model_path"].as_str().unwrap_or_default();
             change(shared, format!("{route} {}", name_of(folder)));
-            match shared.model.load(folder) {
+            match tokio::task::block_in_place(|| shared.model.load(folder)) {
                 Ok(()) => {
                     *shared.version.lock().unwrap() = body["weight_version"].as_str().unwrap_or("default").to_owned();
                     Reply::Json(200, json!({ "success": true, "message": "Succeeded to update model weights." }))
@@ -55,6 +67,9 @@ pub(crate) async fn answer(shared: &Arc<Shared>, request: &Request, in_flight: u
             shared.paused.store(route == "/pause", SeqCst);
             Reply::Json(200, json!({ "status": "ok" }))
         }
+        (Kind::Vllm, "/is_paused") if behaviour.dev_mode => {
+            Reply::Json(200, json!({ "is_paused": shared.paused.load(SeqCst) }))
+        }
         (Kind::Vllm, "/reset_prefix_cache") if is_change => {
             change(shared, route.to_owned());
             Reply::Bytes(200, "text/plain", Vec::new())
@@ -62,7 +77,7 @@ pub(crate) async fn answer(shared: &Arc<Shared>, request: &Request, in_flight: u
         (Kind::Vllm, "/collective_rpc") if is_change => {
             let folder = body["kwargs"]["weights_path"].as_str().unwrap_or_default();
             change(shared, format!("{route} {} {}", body["method"].as_str().unwrap_or_default(), name_of(folder)));
-            match shared.model.load(folder) {
+            match tokio::task::block_in_place(|| shared.model.load(folder)) {
                 Ok(()) => Reply::Json(200, json!({ "results": [null] })),
                 Err(error) => Reply::Json(500, json!({ "error": error })),
             }
@@ -90,6 +105,10 @@ fn name_of(folder: &str) -> &str {
 
 async fn sample(shared: &Arc<Shared>, body: &Value, in_flight: u64) -> Reply {
     let behaviour = &shared.behaviour;
+    // Frozen in its queue.
+    while shared.paused.load(SeqCst) {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
     let number = shared.seen.sampled.fetch_add(1, SeqCst);
     let is_sglang = behaviour.kind == Kind::Sglang;
     let params = if is_sglang { &body["sampling_params"] } else { body };
@@ -130,6 +149,9 @@ async fn sample(shared: &Arc<Shared>, body: &Value, in_flight: u64) -> Reply {
         _ if in_flight > behaviour.capacity as u64 => return error(503, "the queue is full"),
         _ => {}
     }
+    if let Some(gate) = behaviour.gate.as_ref().filter(|_| asked.max_tokens > 8) {
+        gate.acquire().await.unwrap().forget();
+    }
     let count = whole(&params["n"]).max(1);
     let mut choices: Vec<Written> = Vec::with_capacity(count);
     for choice in 0..count {
@@ -147,13 +169,18 @@ async fn sample(shared: &Arc<Shared>, body: &Value, in_flight: u64) -> Reply {
     match fault {
         Some(Fault::Fewer) => drop(choices.pop()),
         Some(Fault::Nan) => choices[0].1[0] = f32::NAN,
+        Some(Fault::Gaps) if count > 1 => choices.iter_mut().step_by(2).for_each(|choice| choice.1[0] = f32::NAN),
         Some(Fault::Token) => choices[0].0[0] = 4_000_000,
         Some(Fault::Twice) => choices.extend(choices.clone()),
         Some(Fault::OtherVersion) => version = "another".to_owned(),
         _ => {}
     }
-    if !behaviour.processed && asked.top_k == 1 {
-        choices.iter_mut().for_each(|(_, behavior, _)| behavior.fill(-0.25));
+    let allowed = body["allowed_token_ids"].as_array().map(|ids| ids.iter().find_map(Value::as_u64).unwrap_or(0));
+    if let Some(token) = allowed {
+        choices.iter_mut().for_each(|(tokens, ..)| tokens[0] = token as u32);
+    }
+    if let (1, Some(value)) = (asked.top_k, of_likeliest(behaviour.logprobs, asked.temperature, allowed.is_some())) {
+        choices.iter_mut().for_each(|(_, behavior, _)| behavior.fill(value));
     }
     let start = asked.tokens.iter().fold(1, |hash, &token| mixed(hash ^ u64::from(token)));
     *shared.seen.by_start.lock().unwrap().entry(start).or_default() += choices.len() as u64;
@@ -166,6 +193,20 @@ async fn sample(shared: &Arc<Shared>, body: &Value, in_flight: u64) -> Reply {
     match fault {
         Some(Fault::Half) => Reply::Half(body),
         _ => Reply::Bytes(200, "application/json", body),
+    }
+}
+
+/// What a token drawn with top-k 1 is given, where the model's own is not right: 0.
+fn of_likeliest(logprobs: Logprobs, temperature: f32, is_unlikely: bool) -> Option<f32> {
+    let is_hot = temperature >= 100.0;
+    match (logprobs, is_unlikely) {
+        (Logprobs::Drawn, _) => None,
+        (Logprobs::Raw, false) => Some(-0.25),
+        (Logprobs::Tempered, false) => Some(-0.25 * temperature.min(20.0)),
+        (Logprobs::RawOfCertain, false) => Some(0.0),
+        (Logprobs::TemperedOfCertain, false) => Some(if is_hot { -6.9 } else { 0.0 }),
+        (Logprobs::Raw | Logprobs::RawOfCertain, true) => Some(-9.0),
+        (Logprobs::Tempered | Logprobs::TemperedOfCertain, true) => Some(-9.0 / temperature),
     }
 }
 

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{Semaphore, watch};
 
 /// What a server is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +69,8 @@ pub enum Fault {
     /// One choice fewer than asked for; none where one was asked for.
     Fewer,
     Nan,
+    /// NaN in the first of several choices and in every second one after it.
+    Gaps,
     OtherVersion,
     Html,
     /// Choices in reverse order.
@@ -83,6 +85,20 @@ pub enum Fault {
     Refused,
     /// No answer, ever.
     Never,
+}
+
+/// What a server's log-probabilities are of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Logprobs {
+    /// The distribution that was drawn from.
+    Drawn,
+    /// The one at the temperature, before top-k.
+    Tempered,
+    /// The one at temperature 1.
+    Raw,
+    /// The same of a model that is certain of its likeliest token, and of all but that at temperature 1000.
+    RawOfCertain,
+    TemperedOfCertain,
 }
 
 /// How a server behaves.
@@ -103,8 +119,12 @@ pub struct Behaviour {
     pub key: Option<String>,
     /// Name of the weights at the start.
     pub version: String,
-    /// Whether log-probabilities are of the distribution drawn from.
-    pub processed: bool,
+    /// What log-probabilities are of.
+    pub logprobs: Logprobs,
+    /// The first calls of these routes do what they should, and close the connection without a word.
+    pub breaks: Vec<(&'static str, u64)>,
+    /// One permit is taken by each completion that is given, those that a check asks for left out.
+    pub gate: Option<Arc<Semaphore>>,
     /// `max_model_len`.
     pub positions: usize,
     /// Whether it can change weights.
@@ -123,7 +143,9 @@ impl Behaviour {
             capacity: usize::MAX,
             key: None,
             version: "default".to_owned(),
-            processed: true,
+            logprobs: Logprobs::Drawn,
+            breaks: Vec::new(),
+            gate: None,
             positions: 4096,
             dev_mode: true,
         }
@@ -139,6 +161,8 @@ pub struct Seen {
     pub completions: AtomicU64,
     pub in_flight: AtomicU64,
     pub most_in_flight: AtomicU64,
+    /// Calls by route.
+    pub by_route: Mutex<HashMap<String, u64>>,
     /// Completions by hash of the prompt.
     pub by_start: Mutex<HashMap<u64, u64>>,
     /// Routes that change weights, in order.
@@ -153,24 +177,39 @@ pub(crate) struct Shared {
     pub(crate) seen: Seen,
     pub(crate) version: Mutex<String>,
     pub(crate) paused: AtomicBool,
+    /// How long `/v1/models` takes.
+    pub(crate) check_takes: Mutex<Duration>,
 }
 
 /// A server. It dies when it is dropped.
 pub struct Fake {
     port: u16,
+    /// Keeps the port while the server is dead: bound, and listening to nobody.
+    _port_holder: TcpSocket,
     shared: Arc<Shared>,
-    life: Mutex<Option<watch::Sender<()>>>,
+    life: Mutex<Option<Life>>,
     handle: tokio::runtime::Handle,
+}
+
+/// A server that listens.
+struct Life {
+    /// Dropped at its end.
+    end: watch::Sender<()>,
+    /// Closed when it listens no more.
+    ended: std::sync::mpsc::Receiver<()>,
 }
 
 impl Fake {
     /// Starts a server on the runtime's threads.
     pub fn start(runtime: &tokio::runtime::Runtime, behaviour: Behaviour, model: Arc<dyn Model>) -> Fake {
         let version = Mutex::new(behaviour.version.clone());
-        let (seen, paused) = (Seen::default(), AtomicBool::new(false));
-        let shared = Arc::new(Shared { behaviour, model, seen, version, paused });
-        let mut fake = Fake { port: 0, shared, life: Mutex::new(None), handle: runtime.handle().clone() };
-        fake.port = fake.listen(0);
+        let (seen, paused, check_takes) = (Seen::default(), AtomicBool::new(false), Mutex::default());
+        let shared = Arc::new(Shared { behaviour, model, seen, version, paused, check_takes });
+        let port_holder = socket(0);
+        let port = port_holder.local_addr().unwrap().port();
+        let (handle, life) = (runtime.handle().clone(), Mutex::new(None));
+        let fake = Fake { port, _port_holder: port_holder, shared, life, handle };
+        fake.listen();
         fake
     }
 
@@ -186,49 +225,74 @@ impl Fake {
         self.shared.version.lock().unwrap().clone()
     }
 
+    pub fn is_paused(&self) -> bool {
+        self.shared.paused.load(SeqCst)
+    }
+
+    /// Leaves it as a process that was killed while the server read weights does.
+    pub fn pause(&self) {
+        self.shared.paused.store(true, SeqCst);
+    }
+
+    /// From now on a check takes at least so long.
+    pub fn check_takes(&self, time: Duration) {
+        *self.shared.check_takes.lock().unwrap() = time;
+    }
+
     /// Closes every connection and refuses new ones.
     pub fn die(&self) {
-        self.life.lock().unwrap().take();
+        let Some(Life { end, ended }) = self.life.lock().unwrap().take() else { return };
+        drop(end);
+        // Nothing is sent: this waits for the other side to be dropped.
+        let _ = ended.recv();
     }
 
     /// Comes back as a server that was started anew: with its first name for its weights.
     pub fn come_back(&self) {
         *self.shared.version.lock().unwrap() = self.shared.behaviour.version.clone();
-        self.listen(self.port);
+        self.shared.paused.store(false, SeqCst);
+        self.listen();
     }
 
-    fn listen(&self, port: u16) -> u16 {
-        let (life, mut end) = watch::channel(());
-        *self.life.lock().unwrap() = Some(life);
+    fn listen(&self) {
+        let (end, mut has_ended) = watch::channel(());
+        let (listens, ended) = std::sync::mpsc::channel();
         let shared = self.shared.clone();
-        let (tell, told) = std::sync::mpsc::channel();
+        let listener: TcpListener = {
+            let _in_runtime = self.handle.enter();
+            socket(self.port).listen(1024).unwrap()
+        };
+        *self.life.lock().unwrap() = Some(Life { end, ended });
         self.handle.spawn(async move {
-            // A port that was just given up may be taken for a moment.
-            let listener = loop {
-                match TcpListener::bind(("127.0.0.1", port)).await {
-                    Ok(listener) => break listener,
-                    Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
-                }
-            };
-            tell.send(listener.local_addr().unwrap().port()).unwrap();
+            let _listens: std::sync::mpsc::Sender<()> = listens;
+            // Declared after it, so closed before it.
+            let listener = listener;
             loop {
                 tokio::select! {
                     accepted = listener.accept() => {
                         let Ok((stream, _)) = accepted else { continue };
-                        let (shared, mut end) = (shared.clone(), end.clone());
+                        let (shared, mut has_ended) = (shared.clone(), has_ended.clone());
                         tokio::spawn(async move {
                             tokio::select! {
                                 _ = connection(stream, &shared) => {}
-                                _ = end.changed() => {}
+                                _ = has_ended.changed() => {}
                             }
                         });
                     }
-                    _ = end.changed() => return,
+                    _ = has_ended.changed() => return,
                 }
             }
         });
-        told.recv().unwrap()
     }
+}
+
+/// A socket of a port that a second one of ours may have, too.
+fn socket(port: u16) -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.set_reuseport(true).unwrap();
+    socket.bind(([127, 0, 0, 1], port).into()).unwrap();
+    socket
 }
 
 /// A request as it came.
