@@ -8,7 +8,7 @@
 //!
 //! Invariants: no tensor, no terminal, no network and no clock; `objective`, `curriculum`, `evaluation`
 //! and `detector` do not know each other, `trainer` knows the four, and `recipe` is read by all and
-//! reads none. All randomness derives from a seed and from what it is for, never from what came
+//! reads none; what several of them count or draw is in [`ngrams`] and [`random`]. All randomness derives from a seed and from what it is for, never from what came
 //! before, so any stage can be stopped and continued to the same bits.
 #![cfg_attr(test, allow(clippy::unwrap_used))] // A test that unwraps fails, which is its purpose.
 
@@ -27,6 +27,8 @@ pub mod trainer;
 pub mod tabular;
 
 pub mod random;
+
+pub mod ngrams;
 
 pub mod theory;
 

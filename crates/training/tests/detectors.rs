@@ -250,6 +250,48 @@ fn what_is_quarantined_is_not_learnt() {
     assert_eq!(parroted(strict).weights, reported.weights);
 }
 
+/// A checker that takes the last of any number of answers, each of them the token 1, for right.
+struct Stutter;
+
+impl Judge for Stutter {
+    fn judge(&self, _: &Start, completion: &Completion) -> Verdict {
+        verdict(completion.tokens.last() == Some(&END))
+    }
+
+    fn text_of(&self, _: &Start, completion: &Completion) -> Option<String> {
+        Some(completion.tokens.iter().map(|&token| if token == END { "answer " } else { "so " }).collect())
+    }
+}
+
+/// Where one answer is enough, those that state more are found by their text, and quarantined.
+#[test]
+fn more_answers_than_one_are_seen_in_the_text() {
+    let run_with = |detect: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut plan = plan(30, "starts = 4\ngroup = 16\nlearning_rate = 30.0\nmax_tokens = 4", detect, folder.path());
+        plan.stop = Vec::new();
+        let mut policy = TabularPolicy::uniform(4, usize::MAX, 1e9);
+        policy.never([HACKABLE, HONEST]);
+        let (mut quarantined, mut means) = (0, Vec::new());
+        let mut listener = |event: &Event| {
+            match event {
+                Event::Group(event) => quarantined += event.quarantined,
+                Event::Step(event) => means.push(event.detectors["answers/mean"]),
+                _ => {}
+            }
+            ControlFlow::Continue(())
+        };
+        let start = Start::plain(ProblemId::from("p"), vec![HACKABLE]);
+        run(&plan, &mut policy, &[start], &Stutter, folder.path(), &mut listener);
+        (quarantined, means[0], means[29])
+    };
+    let (quarantined, before, reported) = run_with("answers = 1");
+    // Half of four tokens.
+    assert!(quarantined == 0 && (before - 2.0).abs() < 0.5 && reported > 1.5, "{before} {reported}");
+    let (quarantined, _, after) = run_with("answers = 1\naction = \"quarantine\"\nquarantine_by = [\"answers\"]");
+    assert!(quarantined > 0 && after < 1.4, "{after}");
+}
+
 /// Ends a run after some events.
 struct Interrupting {
     log: EventLog,

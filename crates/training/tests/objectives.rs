@@ -67,6 +67,8 @@ fn what_is_found_now_and_then_is_learnt() {
         "kind = \"noisy-verifier\", correction = \"forward\", false_negative = 0.1",
         "kind = \"noisy-verifier\", correction = \"backward\", false_negative = 0.1, false_positive = 0.05",
         "kind = \"grpo\", overlong.kind = \"penalty\", overlong.tail = 2",
+        "kind = \"grpo\", format.weight = 0.1",
+        "kind = \"grpo\", repetition.weight = 0.1, repetition.ngram = 1",
         "kind = \"grpo\", cap.advantage = 1.0",
         "kind = \"grpo\", cap.successes = 2",
         "kind = \"grpo\", mismatch.beyond = \"mask\", mismatch.level = \"trace\"",
@@ -108,6 +110,8 @@ fn what_is_found_now_and_then_is_learnt() {
             0.03 1.00 kind = "noisy-verifier", correction = "forward", false_negative = 0.1
             0.03 0.97 kind = "noisy-verifier", correction = "backward", false_negative = 0.1, false_positive = 0.05
             0.03 0.97 kind = "grpo", overlong.kind = "penalty", overlong.tail = 2
+            0.03 0.97 kind = "grpo", format.weight = 0.1
+            0.03 0.97 kind = "grpo", repetition.weight = 0.1, repetition.ngram = 1
             0.03 1.00 kind = "grpo", cap.advantage = 1.0
             0.03 1.00 kind = "grpo", cap.successes = 2
             0.03 0.97 kind = "grpo", mismatch.beyond = "mask", mismatch.level = "trace"

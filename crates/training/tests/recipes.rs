@@ -105,7 +105,7 @@ fn defaults_are_the_papers() {
 
         [detect]
         action = "report"
-        quarantine_by = ["repetition", "skipping", "collapse", "parroting"]
+        quarantine_by = ["repetition", "skipping", "collapse", "parroting", "answers"]
         ngram = 3
         repetition = 0.5
         skipping = 0.2
@@ -113,6 +113,7 @@ fn defaults_are_the_papers() {
         window = 8
         lone = 4
         parroting = 0.5
+        answers = 3
 
         [evaluate]
         samples = 256
@@ -135,6 +136,8 @@ fn a_plan_written_back_is_the_same_plan() {
         "curriculum.from=0.25",
         "objective.kind=grpo",
         "objective.clip_high=0.28",
+        "objective.format.weight=0.1",
+        "objective.repetition={weight = 0.5, groups = \"mixed\"}",
         "train.flops=1e18",
         "train.temperature=0.7",
         "problems.band=hard",
@@ -287,7 +290,7 @@ fn wrong_types_say_found_and_expected() {
     check(
         &["detect.quarantine_by=[\"luck\"]"],
         expect![
-            "[detect] quarantine_by: found an array: unknown variant `luck`, expected one of `repetition`, `skipping`, `collapse`, `lone`, `parroting`"
+            "[detect] quarantine_by: found an array: unknown variant `luck`, expected one of `repetition`, `skipping`, `collapse`, `lone`, `parroting`, `answers`"
         ],
     );
     check(
@@ -321,6 +324,17 @@ fn values_without_sense_are_refused() {
     check(&["detect.window=0"], expect!["[detect] window is 0, expected at least 1"]);
     check(&["detect.collapse=1.5"], expect!["[detect] collapse is 1.5, expected in [0, 1]"]);
     check(&["detect.lone=1"], expect!["[detect] lone is 1, expected at least 2"]);
+    check(&["objective.format.weight=0"], expect!["[objective] format.weight is 0, expected above 0 and finite"]);
+    check(
+        &["objective.repetition={weight = 0.5, ngram = 0}"],
+        expect!["[objective] repetition.ngram is 0, expected at least 1"],
+    );
+    check(
+        &["objective.kind=rl-zvp", "objective.format.weight=0.1"],
+        expect![[
+            r#"[objective] format is written beside kind = "rl-zvp", expected an objective that takes any number for a reward; this one reads success or failure in it"#
+        ]],
+    );
     check(&["curriculum.from=0.9"], expect!["[curriculum] to is 0.8, expected in [from, 1]"]);
     check(&["evaluate.k=[1, 512]"], expect!["[evaluate] k is 512, expected at least 1 and at most `samples`"]);
     check(&["evaluate.prefix_sweep=[1.0]"], expect!["[evaluate] prefix_sweep is 1, expected in [0, 1)"]);

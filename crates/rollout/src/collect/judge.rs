@@ -16,6 +16,12 @@ pub trait Judge {
         asked.iter().map(|(start, completion)| self.judge(start, completion)).collect()
     }
 
+    /// The text of prefix and completion, where verdicts are made of it.
+    fn text_of(&self, start: &Start, completion: &Completion) -> Option<String> {
+        let _ = (start, completion);
+        None
+    }
+
     /// How many completions are worth waiting for, to be judged together; 1 where verdicts take no time. No
     /// trace depends on it.
     fn together(&self) -> usize {
@@ -109,6 +115,10 @@ impl Judge for TextJudge<'_> {
             .map(|(problem, text)| Question { verifier: problem.verifier, reference: &problem.answer, text })
             .collect();
         grader.verify_batch(&questions)
+    }
+
+    fn text_of(&self, start: &Start, completion: &Completion) -> Option<String> {
+        Some(self.text(start, completion))
     }
 
     fn together(&self) -> usize {

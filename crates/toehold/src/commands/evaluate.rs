@@ -2,9 +2,10 @@
 //!
 //! What costs more sampling and is not asked of every run is measured on request (`--measure`): in here
 //! `measure` (which ones, and what they share), `vote`, `robustness`, `drift`, `perturbed`,
-//! `underthinking`, `keywords`, `likelihood`. `docs/evaluation.md` explains each.
+//! `underthinking`, `keywords`, `likelihood`, `guessing`. `docs/evaluation.md` explains each.
 
 mod drift;
+mod guessing;
 mod keywords;
 mod likelihood;
 mod measure;

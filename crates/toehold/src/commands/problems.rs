@@ -1,6 +1,9 @@
 //! `toehold problems`: a recipe's problems as JSON lines, as they are or with other numbers.
 
-use anyhow::{Result, bail};
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use toehold_rollout::Problem;
 use toehold_rollout::synthetic::{Family, Perturbation};
@@ -23,6 +26,9 @@ pub struct ProblemsArgs {
     /// The held-out problems instead of those to learn
     #[arg(long)]
     pub held_out: bool,
+    /// Leave out the problems whose ids this file has, one a line, such as a run's guessable.txt
+    #[arg(long, value_name = "FILE")]
+    pub except: Option<PathBuf>,
     /// Change the numbers of each problem; of a synthetic family only
     #[arg(long, value_enum, value_name = "WAY")]
     pub perturb: Option<Way>,
@@ -45,11 +51,18 @@ pub enum Way {
 /// Runs the command.
 ///
 /// # Errors
-/// A recipe that cannot be read, or problems of no synthetic family.
+/// A recipe or a file that cannot be read, an id of no problem, or problems of no synthetic family.
 pub fn run(args: &ProblemsArgs, output: &Output) -> Result<()> {
     let plan = prepare::plan(&args.recipe)?;
     let (problems, held_out) = prepare::problems(&plan, output)?;
+    let except = args.except.as_deref().map(|path| ids(path, &[&problems.problems, &held_out])).transpose()?;
     let mut problems = if args.held_out { held_out } else { problems.problems };
+    if let Some(except) = except {
+        problems.retain(|problem| !except.contains(problem.id.as_str()));
+        if problems.is_empty() {
+            output.warn("no problem is left");
+        }
+    }
     if let Some(way) = args.perturb {
         let perturbed = family(&plan)?.perturbed(&problems, way.perturbation(), args.seed)?;
         if perturbed.len() < problems.len() {
@@ -65,6 +78,20 @@ pub fn run(args: &ProblemsArgs, output: &Output) -> Result<()> {
         print(problem, output)?;
     }
     Ok(())
+}
+
+/// The ids that a file has, one a line, each of a problem in `sets`.
+fn ids(path: &Path, sets: &[&[Problem]]) -> Result<HashSet<String>> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let known: HashSet<&str> = sets.iter().flat_map(|set| set.iter()).map(|problem| problem.id.as_str()).collect();
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.is_empty());
+    let id = |(at, line): (usize, &str)| match known.contains(line) {
+        true => Ok(line.to_owned()),
+        false => {
+            bail!("{}:{}: `{line}` is the id of none of the recipe's {} problems", path.display(), at + 1, known.len())
+        }
+    };
+    lines.map(id).collect()
 }
 
 /// The synthetic family of a plan's problems.

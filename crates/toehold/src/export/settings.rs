@@ -98,6 +98,8 @@ pub fn of_plan(plan: &Plan, target: Target, longest: usize) -> Result<Settings> 
 fn modifiers(modifiers: &Modifiers) -> String {
     let there = [
         ("overlong", modifiers.overlong.is_some()),
+        ("format", modifiers.format.is_some()),
+        ("repetition", modifiers.repetition.is_some()),
         ("cap", modifiers.cap.is_some()),
         ("mismatch", modifiers.mismatch.is_some()),
         ("entropy", modifiers.entropy.is_some()),

@@ -143,6 +143,63 @@ fn words_and_likelihood_are_followed_through_training() {
     );
 }
 
+/// Chains cannot be guessed but by luck, and what is guessed is left out of another run by its id.
+#[test]
+fn guesses_are_counted_and_guessable_problems_left_out() {
+    let place = Place::with_chains();
+    place.toehold("run recipe.toml --quiet --set train.steps=2").succeeded();
+    let found = events(&place, "--measure guessing --guessable 0.0");
+    let guessing = &found[0].1;
+    assert_eq!((&found[0].0[..], guessing["openings"].to_string().as_str()), ("guessing", r#"["answer"]"#));
+    let evaluation: Value = serde_json::from_str(&place.read("runs/r/evaluation.json")).unwrap();
+    let (mut guessed, mut all) = (Vec::new(), 0);
+    for (set, name) in guessing["sets"].as_array().unwrap().iter().zip(["train", "held_out"]) {
+        for policy in ["before", "after"] {
+            let problems = set["problems"][policy].as_array().unwrap();
+            let attempts: u64 = problems.iter().map(|one| one["count"]["attempts"].as_u64().unwrap()).sum();
+            assert_eq!(attempts, evaluation[policy][name]["count"]["attempts"].as_u64().unwrap());
+        }
+        for one in set["problems"]["before"].as_array().unwrap() {
+            all += 1;
+            if one["count"]["successes"] != 0 {
+                guessed.push(format!("{}\n", one["problem"].as_str().unwrap()));
+            }
+        }
+    }
+    assert_eq!(place.read("runs/r/guessable.txt"), guessed.concat());
+    // A sum modulo four, of one step: some of 28 are guessed in a few tries, and not all.
+    assert!(!guessed.is_empty() && guessed.len() < all, "{guessed:?}");
+    let text = place.toehold("evaluate runs/r --measure guessing --guessable 0.0").succeeded().stdout;
+    let left = "toehold problems runs/r --except runs/r/guessable.txt > kept.jsonl";
+    assert!(text.contains("most guessed") && text.contains(left), "{text}");
+    let count = |arguments: &str| place.toehold(&format!("problems {arguments}")).succeeded().stdout.lines().count();
+    let kept = count("runs/r --except runs/r/guessable.txt") + count("runs/r --held-out --except runs/r/guessable.txt");
+    assert_eq!(kept + guessed.len(), all);
+    // Another share is another list of the same counts; no room for an answer is no guess.
+    let text = place.toehold("evaluate runs/r --measure guessing --guessable 1").succeeded().stdout;
+    assert!(text.contains("The base guesses no problem in more than 100.0 % of its tries."), "{text}");
+    assert_eq!(place.read("runs/r/guessable.txt"), "");
+    let short = events(&place, "--measure guessing --guess-tokens 1");
+    let none = short[0].1["sets"][0]["problems"]["before"].as_array().unwrap();
+    assert!(none.iter().all(|one| one["count"]["successes"] == 0));
+    check_refused(
+        &place,
+        "evaluate runs/r --quiet --measure guessing --opening guess",
+        expect![[r#"
+            error: the words that open an answer, "guess", come back from the tokenizer as "<unk>"
+            hint: name others with --opening, as the policy writes them
+        "#]],
+    );
+    place.write("ids.txt", "chain-0-00001\nnobody\n");
+    check_refused(
+        &place,
+        "problems recipe.toml --except ids.txt",
+        expect![[r#"
+            error: ids.txt:2: `nobody` is the id of none of the recipe's 28 problems
+        "#]],
+    );
+}
+
 #[track_caller]
 fn check_refused(place: &Place, arguments: &str, expected: Expect) {
     let ran = place.toehold(arguments);

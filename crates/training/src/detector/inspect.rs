@@ -12,6 +12,7 @@
 //! collapse     moving average < detect.collapse · first average, and the completion itself is as short
 //! lone         the only success of a group of at least detect.lone
 //! parroting    share > detect.parroting
+//! answers      statements > detect.answers
 //! ```
 //!
 //! The averages are those of its start. A plain start that came too rarely to have them is held against all
@@ -23,7 +24,7 @@
 //! the collapse, where it is a group's, and `lone/mean`, the share of groups with a success, of at least
 //! `detect.lone`, that have a lone one. `collapse/plain` is the ratio of all plain starts together.
 //!
-//! Zero cases: what has no value (see [`ngrams`] and [`lengths`]) is not
+//! Zero cases: what has no value (see [`ngrams`](crate::ngrams) and [`lengths`]) is not
 //! flagged and not in the mean; a metric without values is left out, `D/flagged` never.
 
 use std::collections::BTreeMap;
@@ -32,7 +33,8 @@ use toehold_rollout::{StartId, TokenId};
 
 use super::history::History;
 use super::lengths::{self, Series};
-use super::{lone_success, ngrams, percentile};
+use super::{lone_success, percentile};
+use crate::ngrams;
 use crate::recipe::{Detect, Detector};
 
 /// What the detectors see of a group.
@@ -55,6 +57,9 @@ pub struct CompletionView<'a> {
     pub tokens: &'a [TokenId],
     /// What the verifier said.
     pub is_correct: bool,
+    /// How many answers its text states, as [`statements`](super::answers::statements) counts them; none where
+    /// there is no text.
+    pub answers: Option<usize>,
 }
 
 /// What was found in a step.
@@ -76,8 +81,8 @@ pub struct Findings {
 /// let prefix = [1, 2, 3, 4];
 /// let start = StartId::of(&ProblemId::from("p"), &[9], &prefix);
 /// let completions = vec![
-///     CompletionView { tokens: &[1, 2, 3, 4], is_correct: true },
-///     CompletionView { tokens: &[5, 6, 7, 8], is_correct: false },
+///     CompletionView { tokens: &[1, 2, 3, 4], is_correct: true, answers: None },
+///     CompletionView { tokens: &[5, 6, 7, 8], is_correct: false, answers: None },
 /// ];
 /// let group = GroupView { start: &start, is_plain: false, prefix: &prefix, completions };
 /// let found = inspect(&settings, &mut History::default(), &[group]);
@@ -127,12 +132,14 @@ fn flags(settings: &Detect, history: &History, group: &GroupView<'_>, tally: &mu
         tally.add(Detector::Repetition, Some(repetition));
         tally.add(Detector::Skipping, skipping);
         tally.add(Detector::Parroting, parroting);
+        tally.add(Detector::Answers, completion.answers.map(|answers| answers as f64));
         let flagged = [
             (Detector::Repetition, repetition > settings.repetition),
             (Detector::Skipping, skipping.is_some_and(|ratio| ratio < settings.skipping)),
             (Detector::Collapse, collapsed.is_some_and(|limit| (completion.length() as f64) < limit)),
             (Detector::Lone, lone == Some(at)),
             (Detector::Parroting, parroting.is_some_and(|share| share > settings.parroting)),
+            (Detector::Answers, completion.answers.is_some_and(|answers| answers > settings.answers as usize)),
         ];
         let flagged: Vec<Detector> = flagged.into_iter().filter(|(_, is)| *is).map(|(detector, _)| detector).collect();
         tally.flag(&flagged);
@@ -204,7 +211,7 @@ impl Tally {
             let Some(values) = self.values.get(&detector).filter(|values| !values.is_empty()) else { continue };
             metrics.insert(format!("{name}/mean"), values.iter().sum::<f64>() / values.len() as f64);
             let tail = match detector {
-                Detector::Repetition | Detector::Parroting => Some(95),
+                Detector::Repetition | Detector::Parroting | Detector::Answers => Some(95),
                 Detector::Skipping | Detector::Collapse => Some(5),
                 Detector::Lone => None,
             };
@@ -239,7 +246,8 @@ mod tests {
         for (prefix, completions) in steps {
             let start = StartId::of(&ProblemId::from("p"), &[0], prefix);
             let completions = completions.iter();
-            let completions = completions.map(|&(is_correct, tokens)| CompletionView { tokens, is_correct }).collect();
+            let completions =
+                completions.map(|&(is_correct, tokens)| CompletionView { tokens, is_correct, answers: None }).collect();
             let group = GroupView { start: &start, is_plain: prefix.is_empty(), prefix, completions };
             found = inspect(&settings(text), &mut history, &[group]);
         }
@@ -409,7 +417,7 @@ mod tests {
             for problem in 0..10u32 {
                 let start = StartId::of(&ProblemId::from(format!("p{problem}")), &[0], &[]);
                 let tokens = if problem < 5 { LONG } else { &LONG[..1] };
-                let completions = vec![CompletionView { tokens, is_correct: false }; 2];
+                let completions = vec![CompletionView { tokens, is_correct: false, answers: None }; 2];
                 let group = GroupView { start: &start, is_plain, prefix: &[], completions };
                 found = inspect(&settings("window = 4"), &mut history, &[group]);
             }
@@ -419,6 +427,19 @@ mod tests {
         assert_eq!(flags(true), (vec![vec![vec![Detector::Collapse]; 2]], Some(1.0 / 12.0), false));
         // What was given may be the reason for the length.
         assert_eq!(flags(false), (vec![vec![vec![]; 2]], None, false));
+    }
+
+    /// Three answers are put up with, a fourth is not; what has no text is not counted.
+    #[test]
+    fn answers_are_counted_where_there_is_text() {
+        let start = StartId::of(&ProblemId::from("p"), &[0], &[]);
+        let completion = |answers| CompletionView { tokens: LONG, is_correct: true, answers };
+        let completions = [Some(1), Some(3), Some(4), None].map(completion).into();
+        let group = GroupView { start: &start, is_plain: true, prefix: &[], completions };
+        let found = inspect(&settings(""), &mut History::default(), &[group]);
+        assert_eq!(found.flags, [vec![vec![], vec![], vec![Detector::Answers], vec![]]]);
+        let of = |name: &str| found.metrics[&format!("answers/{name}")];
+        assert_eq!((of("mean"), of("p95"), of("flagged")), (8.0 / 3.0, 4.0, 1.0));
     }
 
     #[test]

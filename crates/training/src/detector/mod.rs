@@ -1,4 +1,4 @@
-//! Signs that a success may be a shortcut, from token ids, lengths and success alone.
+//! Signs that a success may be a shortcut, from token ids, lengths, success, and how often an answer is stated.
 //!
 //! ```text
 //! repetition   1 − distinct n-grams / n-grams of a completion                     high is suspicious
@@ -6,6 +6,7 @@
 //! collapse     moving average of lengths / their first average                    low
 //! lone         the only success of a group                                        always
 //! parroting    share of a completion's n-grams that its prefix has                high
+//! answers      statements of an answer in a text                                  high
 //! ```
 //!
 //! A rare success of an unsolved problem gets a large advantage, and what it is learnt for may be a way
@@ -14,20 +15,22 @@
 //! from 510.7 to 45.7 tokens in 58 steps, before accuracy fell. How the paper detects it is not published;
 //! the formulas and thresholds here are proposals, but for the repetition, which is open-r1's.
 //!
-//! Each formula is a function ([`ngrams`], [`lengths`], [`lone_success`]); [`inspect()`] puts them to the
+//! Each formula is a function ([`ngrams`](crate::ngrams), [`lengths`], [`answers`], [`lone_success`]); [`inspect()`] puts them to the
 //! groups of one step with the thresholds of the table `[detect]`, and [`History`] is what it has to know of
 //! the steps before.
 //!
-//! Invariants: nothing here changes a verdict, and nothing is read but what a rollout's record has anyway;
-//! all that outlives a step is whole numbers, so that a state written as text comes back to the bit.
+//! Invariants: nothing here changes a verdict, and nothing is read but what a rollout's record has anyway, and
+//! its text where a judge has it; all that outlives a step is whole numbers, so that a state written as text
+//! comes back to the bit.
 //!
-//! Not here: whether the answer is repeated (that needs text) and whether it can be guessed (that needs
-//! sampling of its own).
+//! Not here, since it takes sampling of its own: how often the answer can be guessed
+//! ([`guessing`](crate::evaluation::guessing), measured on request), and whether a success holds when it is
+//! sampled again from near its end (measured nowhere).
 
+pub mod answers;
 pub mod history;
 pub mod inspect;
 pub mod lengths;
-pub mod ngrams;
 
 pub use history::History;
 pub use inspect::{CompletionView, Findings, GroupView, inspect};

@@ -1,5 +1,5 @@
 //! What came of it: success counts, pass@k, votes, robustness to prefixes, drift and likelihood of stored
-//! traces, strategies that are spoken of, and runs compared at equal compute.
+//! traces, strategies that are spoken of, answers that are guessed, and runs compared at equal compute.
 //!
 //! Invariants: successes and attempts are always kept both; an interval is over problems, never over
 //! completions of one problem; two runs are compared by the FLOPs they used, collection included.
@@ -10,6 +10,7 @@ pub mod compare;
 pub mod confidence;
 pub mod count;
 pub mod drift;
+pub mod guessing;
 pub mod keywords;
 pub mod likelihood;
 pub mod majority;

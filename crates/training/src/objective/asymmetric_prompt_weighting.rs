@@ -95,6 +95,10 @@ impl Weigh for AsymmetricPromptWeighting {
     fn coefficients(&self, advantage: f64, current: &[f32], _behavior: &[f32]) -> Vec<f64> {
         reinforce::coefficients(advantage, current.len())
     }
+
+    fn reads_outcomes(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

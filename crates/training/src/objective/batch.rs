@@ -1,6 +1,6 @@
 //! From the rewards of a batch to one advantage and one factor per trace, in the one right order.
 //!
-//! 1. rewards are shaped ([`Modifiers::shaped_rewards`](super::Modifiers::shaped_rewards));
+//! 1. rewards are shaped ([`Modifiers::parts`](super::Modifiers::parts));
 //! 2. each group's advantages, with what joins it ([`Weigh::advantages_of`], [`Given::joint_advantages`]);
 //! 3. the batch's normalisation ([`Weigh::normalise_batch`]), over what the groups sampled;
 //! 4. bounds ([`Modifiers::bound`](super::Modifiers::bound));
@@ -14,7 +14,9 @@
 //! its tokens say: a masked one has none.
 
 use toehold_rollout::TokenId;
+use toehold_verifier::Outcome;
 
+use super::modifier::Parts;
 use super::{Ending, Given, Weigh, aggregate};
 use crate::recipe::Aggregation;
 
@@ -23,7 +25,10 @@ use crate::recipe::Aggregation;
 pub struct GroupView<'a> {
     /// One reward per rollout.
     pub rewards: Vec<f64>,
-    /// The tokens of each completion; may be left out for an objective that compares none.
+    /// What the verifier said of each; may be left out without `[objective.format]`.
+    pub outcomes: Vec<Outcome>,
+    /// The tokens of each completion; may be left out for an objective that compares none, without
+    /// `[objective.repetition]`.
     pub completions: Vec<&'a [TokenId]>,
     /// How each ended.
     pub endings: Vec<Ending>,
@@ -47,6 +52,8 @@ pub struct Weight {
 pub struct GroupWeights {
     /// The rewards that the advantages were made of.
     pub rewards: Vec<f64>,
+    /// What these are made of.
+    pub parts: Vec<Parts>,
     /// Of its own traces.
     pub own: Vec<Option<Weight>>,
     /// Of what joined it.
@@ -80,8 +87,8 @@ pub fn weights(
     limit: u32,
 ) -> Vec<GroupWeights> {
     let modifiers = objective.modifiers();
-    let shaped = |group: &GroupView<'_>| modifiers.shaped_rewards(&group.rewards, &group.endings, limit);
-    let rewards: Vec<Vec<f64>> = groups.iter().map(shaped).collect();
+    let parts: Vec<Vec<Parts>> = groups.iter().map(|group| modifiers.parts(group, limit)).collect();
+    let rewards: Vec<Vec<f64>> = parts.iter().map(|parts| parts.iter().map(Parts::reward).collect()).collect();
     let (mut own, mut joined) = (Vec::new(), Vec::new());
     for (rewards, group) in rewards.iter().zip(groups) {
         let (of_group, of_stored) = advantages(objective, objective.given(), rewards, group);
@@ -113,11 +120,11 @@ pub fn weights(
     let prefixes: Vec<Option<Weight>> =
         groups.iter().map(|group| group.prefix.and_then(|(advantage, _)| weight(advantage, false))).collect();
     let mut own = own.into_iter();
-    let of_group = |((rewards, stored), prefix): ((Vec<f64>, _), _)| {
+    let of_group = |(((rewards, parts), stored), prefix): (((Vec<f64>, _), _), _)| {
         let own = own.by_ref().take(rewards.len()).collect();
-        GroupWeights { rewards, own, stored, prefix }
+        GroupWeights { rewards, parts, own, stored, prefix }
     };
-    rewards.into_iter().zip(stored).zip(prefixes).map(of_group).collect()
+    rewards.into_iter().zip(parts).zip(stored).zip(prefixes).map(of_group).collect()
 }
 
 fn advantages(

@@ -173,6 +173,10 @@ impl Weigh for Care {
     fn coefficients(&self, advantage: f64, current: &[f32], behavior: &[f32]) -> Vec<f64> {
         grpo::coefficients(advantage, current, behavior, self.clip_low, self.clip_high)
     }
+
+    fn reads_outcomes(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

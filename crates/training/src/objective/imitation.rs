@@ -38,6 +38,10 @@ impl Weigh for Imitation {
     fn coefficients(&self, advantage: f64, current: &[f32], _behavior: &[f32]) -> Vec<f64> {
         coefficients(advantage, current.len())
     }
+
+    fn reads_outcomes(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

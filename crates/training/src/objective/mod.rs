@@ -13,9 +13,10 @@
 //!
 //! [`batch`] is the order in which all of it happens.
 //!
-//! Beside a method, a recipe may name [`modifier`]s, which go with any of them: a correction for a sampler
-//! that is not the learner, what is done to completions that are too long, caps, a bonus for entropy, a tie to a
-//! reference policy.
+//! Beside a method, a recipe may name [`modifier`]s: a correction for a sampler that is not the learner, what is
+//! done to completions that are too long, that state no answer or that repeat themselves, caps, a bonus for
+//! entropy, a tie to a reference policy. All but the two shapes of a reward that [`Weigh::reads_outcomes`] speaks
+//! of go with any objective.
 //!
 //! Invariants: prompt and prefix never appear, so they cannot be trained on; a trace whose advantage
 //! is zero has only zero coefficients, so it may be skipped (the bonus and the tie are exceptions, and say
@@ -82,6 +83,12 @@ pub trait Weigh {
         false
     }
 
+    /// Whether it reads a reward as a success or a failure, so that another number means nothing to it, or
+    /// something else than was meant.
+    fn reads_outcomes(&self) -> bool {
+        false
+    }
+
     /// What it answers about tokens that the group did not sample; none for an objective that learns from
     /// the group's own completions alone.
     fn given(&self) -> Option<&dyn Given> {
@@ -128,7 +135,16 @@ impl Method for Objective {
 
     fn read(kind: &str, mut table: toml::Table) -> Result<Objective, RecipeError> {
         let modifiers = Modifiers::take(&mut table, Self::SECTION)?;
-        Ok(Objective { kind: ObjectiveKind::read(kind, table, Self::SECTION)?, modifiers })
+        let objective = Objective { kind: ObjectiveKind::read(kind, table, Self::SECTION)?, modifiers };
+        match objective.modifiers.shaping_table().filter(|_| objective.reads_outcomes()) {
+            Some(key) => Err(RecipeError::OutOfRange {
+                section: Self::SECTION,
+                key,
+                found: format!("written beside kind = {kind:?}"),
+                expected: "an objective that takes any number for a reward; this one reads success or failure in it",
+            }),
+            None => Ok(objective),
+        }
     }
 }
 
@@ -162,6 +178,10 @@ impl Weigh for Objective {
 
     fn reads_entropy(&self) -> bool {
         self.kind.weigh().reads_entropy() || self.modifiers.entropy.is_some()
+    }
+
+    fn reads_outcomes(&self) -> bool {
+        self.kind.weigh().reads_outcomes()
     }
 
     fn given(&self) -> Option<&dyn Given> {

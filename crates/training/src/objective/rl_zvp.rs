@@ -86,6 +86,10 @@ impl Weigh for RlZvp {
     fn reads_entropy(&self) -> bool {
         true
     }
+
+    fn reads_outcomes(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

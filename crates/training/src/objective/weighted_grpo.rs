@@ -100,6 +100,10 @@ impl Weigh for WeightedGrpo {
             advantages.copy_from_slice(&advantage::standardised(advantages, self.deviation, self.epsilon));
         }
     }
+
+    fn reads_outcomes(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

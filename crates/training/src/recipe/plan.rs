@@ -384,12 +384,20 @@ pub enum Detector {
     Lone,
     /// A completion that repeats its prefix.
     Parroting,
+    /// A text that states one answer after the other.
+    Answers,
 }
 
 impl Detector {
     /// All of them.
-    pub const ALL: [Detector; 5] =
-        [Detector::Repetition, Detector::Skipping, Detector::Collapse, Detector::Lone, Detector::Parroting];
+    pub const ALL: [Detector; 6] = [
+        Detector::Repetition,
+        Detector::Skipping,
+        Detector::Collapse,
+        Detector::Lone,
+        Detector::Parroting,
+        Detector::Answers,
+    ];
 
     /// Its name, as a recipe and the metrics write it.
     pub fn name(self) -> &'static str {
@@ -399,6 +407,7 @@ impl Detector {
             Detector::Collapse => "collapse",
             Detector::Lone => "lone",
             Detector::Parroting => "parroting",
+            Detector::Answers => "answers",
         }
     }
 }
@@ -421,8 +430,13 @@ section! {
         action: Action = Action::Report,
         /// Whose flags quarantine. Not `lone` by default: where a problem is nearly always failed, its one
         /// success is all there is to learn from.
-        quarantine_by: Vec<Detector> =
-            vec![Detector::Repetition, Detector::Skipping, Detector::Collapse, Detector::Parroting],
+        quarantine_by: Vec<Detector> = vec![
+            Detector::Repetition,
+            Detector::Skipping,
+            Detector::Collapse,
+            Detector::Parroting,
+            Detector::Answers,
+        ],
         /// Tokens of the runs that `repetition` and `parroting` count. open-r1 counts runs of 3 words.
         ngram: usize = 3,
         /// The share of repeated runs above which a completion is flagged, in `[0, 1]`; 1 flags none.
@@ -440,6 +454,8 @@ section! {
         /// The share of a completion's runs that its prefix has above which it is flagged, in `[0, 1]`; 1 flags
         /// none.
         parroting: f64 = 0.5,
+        /// Answers that a text may state, at least 1; with more it is flagged.
+        answers: u32 = 3,
     }
 }
 

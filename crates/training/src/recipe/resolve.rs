@@ -133,6 +133,7 @@ fn check_ranges<O, C>(plan: &Plan<O, C>) -> Result<(), RecipeError> {
     check("detect", "window", detect.window, detect.window > 0, "at least 1")?;
     check("detect", "lone", detect.lone, detect.lone > 1, "at least 2")?;
     check("detect", "parroting", detect.parroting, is_share(detect.parroting), "in [0, 1]")?;
+    check("detect", "answers", detect.answers, detect.answers > 0, "at least 1")?;
     check("evaluate", "samples", evaluate.samples, evaluate.samples > 0, "at least 1")?;
     check("evaluate", "curve_samples", evaluate.curve_samples, evaluate.curve_samples > 0, "at least 1")?;
     check("evaluate", "temperature", evaluate.temperature, evaluate.temperature >= 0.0, "at least 0")?;

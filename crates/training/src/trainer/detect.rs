@@ -14,8 +14,11 @@
 
 use std::collections::BTreeMap;
 
+use toehold_rollout::collect::Judge;
+
 use super::{Group, Rollout};
 use crate::curriculum::Fate;
+use crate::detector::answers::statements;
 use crate::detector::{self, CompletionView, GroupView, History};
 use crate::recipe::{Action, Detect, Detector};
 
@@ -37,9 +40,9 @@ impl Inspection {
     }
 }
 
-/// Inspects the groups of a step, and adds their lengths to `history`.
-pub(super) fn inspect(settings: &Detect, history: &mut History, groups: &[Group]) -> Inspection {
-    let views: Vec<GroupView<'_>> = groups.iter().map(view).collect();
+/// Inspects the groups of a step, whose texts `judge` may know, and adds their lengths to `history`.
+pub(super) fn inspect(settings: &Detect, history: &mut History, judge: &dyn Judge, groups: &[Group]) -> Inspection {
+    let views: Vec<GroupView<'_>> = groups.iter().map(|group| view(group, judge)).collect();
     let found = detector::inspect(settings, history, &views);
     // By group and rollout; of a group that is dropped nothing is learnt anyway.
     let in_quarantine = |(group, flags): (&Group, &Vec<Vec<Detector>>)| -> Vec<bool> {
@@ -53,11 +56,12 @@ pub(super) fn inspect(settings: &Detect, history: &mut History, groups: &[Group]
     Inspection { metrics: found.metrics, quarantined, without }
 }
 
-fn view(group: &Group) -> GroupView<'_> {
+fn view<'a>(group: &'a Group, judge: &dyn Judge) -> GroupView<'a> {
     let start = &group.selection.start;
-    let completion = |rollout| {
-        let Rollout { trace, verdict, .. }: &Rollout = rollout;
-        CompletionView { tokens: &trace.completion.tokens, is_correct: verdict.outcome.is_correct() }
+    let completion = |rollout: &'a Rollout| {
+        let Rollout { trace, verdict, .. } = rollout;
+        let answers = judge.text_of(start, &trace.completion).map(|text| statements(&text));
+        CompletionView { tokens: &trace.completion.tokens, is_correct: verdict.outcome.is_correct(), answers }
     };
     GroupView {
         start: &start.id,

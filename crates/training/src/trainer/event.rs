@@ -191,6 +191,11 @@ pub struct StepEvent {
     pub flops: f64,
     /// The curriculum's own numbers.
     pub curriculum: BTreeMap<String, f64>,
+    /// What the rewards of the groups that were learnt from were made of, as
+    /// [`Shaping::metrics`](crate::objective::modifier::shaping::Shaping::metrics) names it: means of each part;
+    /// none where rewards are verdicts.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub shaping: BTreeMap<String, f64>,
     /// The detectors' numbers, as [`inspect`](crate::detector::inspect()) names them; none in a run of a build
     /// without them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

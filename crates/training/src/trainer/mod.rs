@@ -38,6 +38,7 @@ use crate::curriculum::{Curriculum, Fate, RestoreError, Selection};
 use crate::detector::History;
 use crate::evaluation::{CountError, CountPlan, count_successes, pass_at_k_over_problems};
 use crate::objective::Weigh;
+use crate::objective::modifier::shaping::Shaping;
 use crate::random::seed_for;
 use crate::recipe::{Detect, Keep, Train};
 use checkpoint::{Checkpoint, CheckpointError};
@@ -211,10 +212,10 @@ fn train_with<'a, P: Sampler + Learner>(
             break reason;
         }
         let groups = run.groups()?;
-        let inspection = detect::inspect(&plan.detect, &mut run.lengths, &groups);
-        let learnt = run.weigh_and_accumulate(inspection.trusted(&groups))?;
+        let inspection = detect::inspect(&plan.detect, &mut run.lengths, run.setup.judge, &groups);
+        let (learnt, shaping) = run.weigh_and_accumulate(inspection.trusted(&groups))?;
         let (rate, gradient) = run.step(&learnt)?;
-        run.record(&groups, inspection, &learnt, rate, gradient)?;
+        run.record(&groups, inspection, (&learnt, shaping), (rate, gradient))?;
         run.publish()?;
         let stop = run.has_to_stop();
         // Not when interrupted: the measurement would stand in no other run's record.
@@ -349,15 +350,16 @@ impl<'a, P: Sampler + Learner> Run<'a, P> {
         Ok(())
     }
 
-    fn weigh_and_accumulate(&mut self, groups: &[Group]) -> Result<Learnt, TrainError> {
+    fn weigh_and_accumulate(&mut self, groups: &[Group]) -> Result<(Learnt, Shaping), TrainError> {
         let train = &self.setup.plan.train;
         let given = match self.setup.objective.given() {
             Some(objective) => given::gather(self.setup.store, objective, groups, self.done)?,
             None => Vec::new(),
         };
-        let weighed = weigh::weigh(self.setup.objective, groups, &given, train.aggregation, train.max_tokens);
+        let (weighed, shaping) =
+            weigh::weigh(self.setup.objective, groups, &given, train.aggregation, train.max_tokens);
         let reference = self.reference.as_deref_mut();
-        Ok(weigh::accumulate(self.policy, reference, self.setup.objective, &weighed)?)
+        Ok((weigh::accumulate(self.policy, reference, self.setup.objective, &weighed)?, shaping))
     }
 
     /// The learning rate and what the step did.
@@ -373,9 +375,8 @@ impl<'a, P: Sampler + Learner> Run<'a, P> {
         &mut self,
         groups: &[Group],
         inspection: Inspection,
-        learnt: &Learnt,
-        rate: f64,
-        gradient: StepStats,
+        (learnt, shaping): (&Learnt, Shaping),
+        (rate, gradient): (f64, StepStats),
     ) -> Result<(), TrainError> {
         for (group, &quarantined) in groups.iter().zip(&inspection.quarantined) {
             self.tell(Event::Group(weigh::group_event(self.done, group, quarantined)))?;
@@ -386,6 +387,9 @@ impl<'a, P: Sampler + Learner> Run<'a, P> {
         event.gradient = gradient;
         event.flops = self.flops();
         event.curriculum = self.setup.curriculum.metrics();
+        if self.setup.objective.modifiers().shapes() {
+            event.shaping = shaping.metrics();
+        }
         event.detectors = inspection.metrics;
         self.tell(Event::Step(Box::new(event)))
     }

@@ -13,6 +13,7 @@ use super::{Compute, Group};
 use crate::curriculum::Fate;
 use crate::objective::batch::{self, GroupView, Weight};
 use crate::objective::given::{GivenView, Origin};
+use crate::objective::modifier::shaping::Shaping;
 use crate::objective::{Ending, TraceView, Weigh};
 use crate::recipe::Aggregation;
 
@@ -46,20 +47,22 @@ pub(super) struct Learnt {
 }
 
 /// The traces that may move something, with the factor that divides by the whole batch: each group's, then
-/// what was given with it. `given` is by group; empty for an objective that wants nothing.
+/// what was given with it; and what the rewards were made of. `given` is by group; empty for an objective that
+/// wants nothing.
 pub(super) fn weigh<'a>(
     objective: &dyn Weigh,
     groups: &'a [Group],
     given: &'a [GivenTraces],
     aggregation: Aggregation,
     max_tokens: u32,
-) -> Vec<Weighed<'a>> {
+) -> (Vec<Weighed<'a>>, Shaping) {
     let given = |at: usize| given.get(at).unwrap_or(&NOTHING);
     let learnt = || groups.iter().enumerate().filter(|(_, group)| group.fate == Fate::Learnt);
     let views: Vec<GroupView<'_>> = learnt().map(|(at, group)| view(group, given(at))).collect();
     let weights = batch::weights(objective, &views, aggregation, max_tokens);
-    let mut all: Vec<Weighed<'a>> = Vec::new();
+    let (mut all, mut shaping): (Vec<Weighed<'a>>, Shaping) = Default::default();
     for ((at, group), weights) in learnt().zip(weights) {
+        shaping.add(&weights.parts);
         let rewards: Rc<[f64]> = weights.rewards.into();
         let mut add = |trace: &'a Trace, of: Of, weight: Option<Weight>| {
             all.extend(weight.map(|weight| Weighed { trace, of, weight }));
@@ -74,7 +77,7 @@ pub(super) fn weigh<'a>(
             add(trace, Of::Prefix, weights.prefix);
         }
     }
-    all
+    (all, shaping)
 }
 
 fn view<'a>(group: &'a Group, given: &GivenTraces) -> GroupView<'a> {
@@ -82,6 +85,7 @@ fn view<'a>(group: &'a Group, given: &GivenTraces) -> GroupView<'a> {
     let ending = |trace: &Trace| Ending { tokens: length(trace), stop: trace.completion.stop };
     GroupView {
         rewards: group.rewards(),
+        outcomes: group.rollouts.iter().map(|rollout| rollout.verdict.outcome).collect(),
         completions: group.rollouts.iter().map(|rollout| rollout.trace.completion.tokens.as_slice()).collect(),
         endings: group.rollouts.iter().map(|rollout| ending(&rollout.trace)).collect(),
         stored: given.stored.iter().map(length).collect(),
@@ -178,7 +182,8 @@ pub(super) fn group_event(step: u64, group: &Group, quarantined: usize) -> Group
     }
 }
 
-/// The record of one step, without what only the loop knows (rate, gradient, price, curriculum, detectors).
+/// The record of one step, without what only the loop knows (rate, gradient, price, curriculum, shaping,
+/// detectors).
 pub(super) fn step_event(step: u64, policy: PolicyVersion, groups: &[Group], learnt: &Learnt) -> StepEvent {
     let (mut plain, mut prefixed) = (KindStats::default(), KindStats::default());
     let mut compute = Compute { sampled_tokens: learnt.scored, trained_tokens: learnt.tokens };
@@ -222,6 +227,7 @@ pub(super) fn step_event(step: u64, policy: PolicyVersion, groups: &[Group], lea
         compute,
         flops: 0.0,
         curriculum: Default::default(),
+        shaping: Default::default(),
         detectors: Default::default(),
     }
 }
@@ -237,9 +243,10 @@ mod tests {
     use super::super::{Group, Rollout};
     use super::{step_event, weigh};
     use crate::curriculum::{Fate, Selection};
+    use crate::objective::Objective;
     use crate::objective::reinforce_plus_plus::{Baseline, ReinforcePlusPlus};
     use crate::objective::{Weigh, imitation::Imitation, reinforce::Reinforce};
-    use crate::recipe::Aggregation;
+    use crate::recipe::{Aggregation, Method as _};
 
     /// A group from rollouts that are correct or not and have so many tokens.
     fn group(prefix: &[u32], rollouts: &[(bool, usize)]) -> Group {
@@ -276,6 +283,7 @@ mod tests {
     fn check(objective: &dyn Weigh, aggregation: Aggregation, expected: Expect) {
         let groups = groups();
         let weighed: Vec<String> = weigh(objective, &groups, &[], aggregation, 10)
+            .0
             .iter()
             .map(|w| {
                 format!(
@@ -312,15 +320,21 @@ mod tests {
             }
             groups
         };
-        let shown = |groups: &[Group]| -> Vec<String> {
-            let weighed = weigh(&Reinforce {}, groups, &[], Aggregation::TokenMean, 10);
-            weighed.iter().map(|w| format!("{:?}", w.weight)).collect()
+        let by = |objective: &dyn Weigh, groups: &[Group]| -> Vec<String> {
+            let (weighed, shaping) = weigh(objective, groups, &[], Aggregation::TokenMean, 10);
+            let weights = weighed.iter().map(|w| format!("{:?}", w.weight));
+            weights.chain([format!("{shaping:?}")]).collect()
         };
+        let shown = |groups: &[Group]| by(&Reinforce {}, groups);
         assert_eq!(shown(&with_masked()), shown(&groups()));
+        let tables = "format = {weight = 0.5}\nrepetition = {weight = 0.5, ngram = 1}";
+        let composed = Objective::read("grpo", tables.parse().unwrap()).unwrap();
+        assert_eq!(by(&composed, &with_masked()), by(&composed, &groups()));
+        assert_ne!(by(&composed, &groups()), shown(&groups()));
         let mut groups = with_masked();
         groups[1].rollouts.clear();
         groups[1].fate = Fate::Dropped;
-        assert_eq!(shown(&groups).len(), 2, "a group of which nothing was judged says nothing");
+        assert_eq!(shown(&groups).len(), 2 + 1, "a group of which nothing was judged says nothing");
         let event = step_event(1, PolicyVersion { weights: "w".to_owned() }, &groups, &Default::default());
         assert_eq!((event.plain.count.successes, event.plain.count.attempts, event.reward), (1, 2, 0.75));
         assert_eq!((event.plain.groups.all_fail, event.plain.groups.mixed), (0, 1));
@@ -338,6 +352,7 @@ mod tests {
         let objective = ReinforcePlusPlus { baseline: Baseline::None, clip_low: 0.2, clip_high: 0.2 };
         let groups = groups();
         let found: Vec<String> = weigh(&objective, &groups, &[], Aggregation::TokenMean, 10)
+            .0
             .iter()
             .map(|w| format!("{}: {:.4}", w.trace.completion.tokens.len(), w.weight.advantage))
             .collect();

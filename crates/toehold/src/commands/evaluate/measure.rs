@@ -13,7 +13,9 @@ use toehold_policy::Policy;
 use toehold_rollout::Problem;
 use toehold_training::evaluation::confidence::WINDOW;
 
-use super::{drift, keywords, last_checkpoint, likelihood, perturbed, restored, robustness, underthinking, vote};
+use super::{
+    drift, guessing, keywords, last_checkpoint, likelihood, perturbed, restored, robustness, underthinking, vote,
+};
 use crate::interrupt::{self, Interrupted};
 use crate::prepare::Prepared;
 use crate::run_folder::write_whole;
@@ -42,6 +44,16 @@ pub struct MeasureArgs {
     /// one of each outcome per problem unless given
     #[arg(long, value_delimiter = ',', value_name = "ROWS")]
     pub trace: Vec<i64>,
+    /// The text that opens an answer, in `guessing`; unless given, the one that each problem's verifier reads an
+    /// answer after
+    #[arg(long, value_name = "TEXT")]
+    pub opening: Option<String>,
+    /// Tokens of a guess at most, in `guessing`: few, so that there is no room for work
+    #[arg(long, default_value_t = 32, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub guess_tokens: u32,
+    /// The share of right guesses above which a problem is listed for being left out, in `guessing`
+    #[arg(long, default_value_t = 0.2, value_name = "SHARE", value_parser = share)]
+    pub guessable: f64,
 }
 
 /// A measurement on request.
@@ -61,6 +73,8 @@ pub enum Measure {
     Keywords,
     /// How likely stored traces are under each checkpoint
     Likelihood,
+    /// How often each problem's answer is guessed where it is asked for at once
+    Guessing,
 }
 
 /// What every measurement works with.
@@ -145,6 +159,14 @@ pub(super) fn execute(prepared: &Prepared, args: &MeasureArgs, output: &Output) 
                 })?;
                 told(output, "likelihood", &found, likelihood::table(&found))
             }
+            Measure::Guessing => {
+                let options = json!({ "opening": args.opening, "guess-tokens": args.guess_tokens });
+                let found = kept(prepared, "guessing", options, output, |place| {
+                    guessing::measure(place, args.opening.as_deref(), args.guess_tokens)
+                })?;
+                guessing::list(prepared, &found, args.guessable)?;
+                told(output, "guessing", &found, guessing::table(prepared, &found, args.guessable))
+            }
         }?;
         output.data(text)?;
     }
@@ -203,7 +225,7 @@ fn resume_command(prepared: &Prepared, name: &str, options: &Value) -> String {
     for (option, value) in options.as_object().into_iter().flatten() {
         let word = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let words = |values: &Vec<Value>| values.iter().map(word).collect::<Vec<_>>().join(",");
-        let value = value.as_array().map_or_else(|| value.to_string(), words);
+        let value = value.as_array().map_or_else(|| word(value), words);
         // Left out, or left empty, means what it meant.
         if value.is_empty() || value == "null" {
             continue;
@@ -246,6 +268,14 @@ impl<T> Both<T> {
     /// The two by name.
     pub(super) fn each(&self) -> [(&'static str, &T); 2] {
         [("before", &self.before), ("after", &self.after)]
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        Ok(_) => Err("expected in [0, 1]".to_owned()),
+        Err(error) => Err(format!("{error}")),
     }
 }
 

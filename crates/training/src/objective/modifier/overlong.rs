@@ -45,14 +45,11 @@ impl Overlong {
         (*self == Overlong::Penalty { tail: 0 }).then_some(("overlong.tail", 0.0, "at least 1"))
     }
 
-    /// The rewards of a group with the penalty.
-    pub fn shaped_rewards(&self, rewards: &[f64], endings: &[Ending], limit: u32) -> Vec<f64> {
+    /// What is added to the reward of a completion that ended like this; nothing by a mask.
+    pub fn part(&self, ending: &Ending, limit: u32) -> f64 {
         match *self {
-            Overlong::Mask => rewards.to_vec(),
-            Overlong::Penalty { tail } => {
-                let shaped = |(reward, ending): (&f64, &Ending)| reward + penalty(ending.tokens, limit, tail);
-                rewards.iter().zip(endings).map(shaped).collect()
-            }
+            Overlong::Mask => 0.0,
+            Overlong::Penalty { tail } => penalty(ending.tokens, limit, tail),
         }
     }
 }
@@ -75,8 +72,9 @@ pub fn penalty(tokens: usize, limit: u32, tail: u32) -> f64 {
 mod tests {
     use toehold_rollout::StopReason;
 
-    use super::super::{Ending, Modifiers};
+    use super::super::{Ending, Modifiers, Parts};
     use super::{Overlong, penalty};
+    use crate::objective::batch::GroupView;
 
     #[test]
     fn the_penalty_falls_along_a_line() {
@@ -91,10 +89,15 @@ mod tests {
         let mask = Modifiers { overlong: Some(Overlong::Mask), ..Modifiers::NONE };
         let ended = |stop| Ending { tokens: 10, stop };
         assert!(mask.keeps(&ended(StopReason::EndOfText)) && !mask.keeps(&ended(StopReason::Length)));
-        assert_eq!(mask.shaped_rewards(&[1.0], &[ended(StopReason::Length)], 10), [1.0]);
+        let rewards = |modifiers: &Modifiers, endings: &[Ending]| -> Vec<f64> {
+            let group =
+                GroupView { rewards: vec![1.0; endings.len()], endings: endings.to_vec(), ..GroupView::default() };
+            modifiers.parts(&group, 10).iter().map(Parts::reward).collect()
+        };
+        assert_eq!(rewards(&mask, &[ended(StopReason::Length)]), [1.0]);
         let soft = Modifiers { overlong: Some(Overlong::Penalty { tail: 4 }), ..Modifiers::NONE };
         assert!(soft.keeps(&ended(StopReason::Length)));
         let endings = [ended(StopReason::Length), Ending { tokens: 3, stop: StopReason::EndOfText }];
-        assert_eq!(soft.shaped_rewards(&[1.0, 1.0], &endings, 10), [0.0, 1.0]);
+        assert_eq!(rewards(&soft, &endings), [0.0, 1.0]);
     }
 }

@@ -8,8 +8,10 @@
 //! Source of the repetition: open-r1's penalty (n = 3), which cites arXiv 2502.03373, appendix C.2. The
 //! parroting is a proposal of the project.
 //!
-//! Departures: open-r1 counts lower-cased words and multiplies by a penalty; here the n-grams are of
-//! tokens, so the share depends on the tokenizer, and there is no penalty.
+//! The detectors look at both; `[objective.repetition]` takes the repetition from a reward.
+//!
+//! Departures: open-r1 counts lower-cased words; here the n-grams are of tokens, so the share depends on the
+//! tokenizer.
 //!
 //! Zero cases: `n = 0`, and a completion of fewer than `n` tokens, repeat nothing (0, as in open-r1) and
 //! parrot nothing that could be told (none); so does a prefix of fewer than `n` tokens. An n-gram that
@@ -22,7 +24,7 @@ use toehold_rollout::TokenId;
 /// The share of a completion's n-grams that are not the first of their kind, in `[0, 1)`.
 ///
 /// ```
-/// use toehold_training::detector::ngrams::repetition;
+/// use toehold_training::ngrams::repetition;
 /// // 1 2 1, 2 1 2, 1 2 1, 2 1 2: two distinct of four.
 /// assert_eq!(repetition(&[1, 2, 1, 2, 1, 2], 3), 0.5);
 /// assert_eq!(repetition(&[1, 2, 3, 4, 5], 3), 0.0);
@@ -41,7 +43,7 @@ pub fn repetition(completion: &[TokenId], n: usize) -> f64 {
 /// n-gram.
 ///
 /// ```
-/// use toehold_training::detector::ngrams::parroting;
+/// use toehold_training::ngrams::parroting;
 /// // Of 2 3 4, 3 4 9 and 4 9 9 the prefix has the first.
 /// assert_eq!(parroting(&[2, 3, 4, 9, 9], &[1, 2, 3, 4], 3), Some(1.0 / 3.0));
 /// assert_eq!(parroting(&[1, 2, 3], &[1, 2, 3], 3), Some(1.0));
