@@ -70,7 +70,7 @@ fn main() {
 
 fn greedy(policy: &mut Policy, expected: &Expected) -> Vec<u32> {
     let max_tokens = expected.greedy.len() as u32;
-    let params = SamplingParams { temperature: 0.0, top_k: 0, top_p: 1.0, max_tokens, stop: Vec::new() };
+    let params = SamplingParams { temperature: 0.0, ..SamplingParams::plain(max_tokens) };
     let request = SampleRequest { prompt: expected.prompt.clone().into(), prefix: [].into(), params, seed: 0 };
     let mut tokens = Vec::new();
     let mut done = |_: usize, completion: toehold_rollout::Completion| {

@@ -42,8 +42,7 @@ fn main() {
             sampled_by: PolicyVersion { weights: String::new() },
         })
         .collect();
-    let params =
-        SamplingParams { temperature: 1.0, top_k: 0, top_p: 1.0, max_tokens: completion as u32, stop: Vec::new() };
+    let params = SamplingParams::plain(completion as u32);
     let requests: Vec<SampleRequest> = (0..groups * group)
         .map(|i| SampleRequest {
             prompt: given(i / group).into(),

@@ -130,6 +130,7 @@ fn requests(rng: &mut ChaCha8Rng) -> Vec<SampleRequest> {
             top_p: [1.0, 1.0, 0.9][rng.random_range(0..3)],
             max_tokens: [1, 5, 64, 200][rng.random_range(0..4)],
             stop: vec![0],
+            ..SamplingParams::plain(1)
         };
         for _ in 0..[1, 1, 4, 8][rng.random_range(0..4)] {
             let (prompt, prefix) = (prompt.into(), prefix.into());

@@ -37,7 +37,7 @@ fn main() {
 /// Completions of 64 tokens after starts of 32, eight of each start.
 fn measure(name: &str, mut policy: Policy, count: usize) {
     let vocabulary = policy.config().vocab_size as u32;
-    let params = SamplingParams { temperature: 1.0, top_k: 0, top_p: 1.0, max_tokens: 64, stop: Vec::new() };
+    let params = SamplingParams::plain(64);
     let requests: Vec<SampleRequest> = (0..count as u64)
         .map(|i| {
             let prompt: Vec<u32> = (0..32).map(|t| (t * 7 + (i / 8) as u32 * 3) % vocabulary).collect();

@@ -120,7 +120,7 @@ impl Plan<'_> {
         let path = place.path().join("traces.db");
         let mut store = Store::open(&path).unwrap();
         let starts = starts(&mut store, requests / GROUP as usize);
-        let params = SamplingParams { temperature: 1.0, top_k: 0, top_p: 1.0, max_tokens: TOKENS, stop: vec![0] };
+        let params = SamplingParams { stop: vec![0], ..SamplingParams::plain(TOKENS) };
         let amount = Amount::Fixed { attempts: GROUP };
         let campaign = Campaign { seed: 1, stage: Stage::Collect, params, amount, in_flight: round };
 

@@ -119,6 +119,14 @@ pub enum CollectError {
     /// A campaign that can never sample.
     #[error("in_flight is 0, expected at least 1")]
     NothingInFlight,
+    /// Sampling that a trace could not tell of.
+    #[error(
+        "traces cannot be collected with {with}, expected none: the store has no field for it\nhint: such completions are for `toehold generate` and for evaluation"
+    )]
+    LocalOnly {
+        /// With what.
+        with: &'static str,
+    },
     /// The store has traces of the same keys that were sampled otherwise.
     #[error(
         "start {start} has traces by policy {policy} with seed {seed} that were sampled otherwise\nfound: {found}\nasked: {asked}\nhint: use another seed"

@@ -1,10 +1,18 @@
 //! What a sampler is asked and what it answers.
+//!
+//! In here: `switch` (the penalty on switching thoughts) and `stop` (stopping where confidence is low), which
+//! only samplers of this process can do.
+
+mod stop;
+mod switch;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::stop::{ConfidenceStop, mean_confidence};
+pub use self::switch::SwitchPenalty;
 use crate::{Completion, PolicyVersion, TokenId};
 
 /// Anything that completes prompts: the policy of this process, a table, a fleet of servers.
@@ -54,6 +62,47 @@ pub struct SamplingParams {
     pub max_tokens: u32,
     /// Tokens that end a completion; each is part of it.
     pub stop: Vec<TokenId>,
+    /// What makes it harder to begin another thought; part of the distribution that is drawn from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thought_switch: Option<SwitchPenalty>,
+    /// Where a completion is given up because its tokens were unlikely.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_below: Option<ConfidenceStop>,
+}
+
+impl SamplingParams {
+    /// The policy's own distribution (temperature 1, all tokens), without a token that ends a completion.
+    pub const fn plain(max_tokens: u32) -> SamplingParams {
+        SamplingParams {
+            temperature: 1.0,
+            top_k: 0,
+            top_p: 1.0,
+            max_tokens,
+            stop: Vec::new(),
+            thought_switch: None,
+            stop_below: None,
+        }
+    }
+
+    /// Whether the numbers of [`thought_switch`](Self::thought_switch) and [`stop_below`](Self::stop_below) make
+    /// sense; whoever samples looks at the others.
+    ///
+    /// # Errors
+    /// What does not, in words.
+    pub fn check_local(&self) -> Result<(), String> {
+        self.thought_switch.as_ref().map_or(Ok(()), SwitchPenalty::check)?;
+        self.stop_below.map_or(Ok(()), |stop| stop.check())
+    }
+
+    /// What is asked for that only a sampler of this process can do and that the store has no field for, in
+    /// words; none where there is nothing of the kind.
+    pub fn local_only(&self) -> Option<&'static str> {
+        match (&self.thought_switch, &self.stop_below) {
+            (Some(_), _) => Some("a penalty on switching thoughts"),
+            (None, Some(_)) => Some("a stop at low confidence"),
+            (None, None) => None,
+        }
+    }
 }
 
 /// Why sampling failed.

@@ -25,7 +25,7 @@ pub struct Completion {
     /// The sampled tokens. An end-of-text token is the last of them: stopping is learnt too.
     pub tokens: Vec<TokenId>,
     /// Log-probability of each token under the distribution it was really drawn from
-    /// (after temperature, top-k and top-p), in nats; as long as `tokens`.
+    /// (after the penalty on switching thoughts, temperature, top-k and top-p), in nats; as long as `tokens`.
     pub behavior: Vec<f32>,
     /// Why sampling ended.
     pub stop: StopReason,
@@ -40,6 +40,9 @@ pub enum StopReason {
     EndOfText,
     /// The limit of tokens was reached first: the completion is cut off.
     Length,
+    /// Its tokens were too unlikely for too long: the completion was given up. Only where that was asked for
+    /// ([`SamplingParams::stop_below`](crate::SamplingParams::stop_below)), and never in the store.
+    Confidence,
 }
 
 impl StopReason {
@@ -48,6 +51,7 @@ impl StopReason {
         match self {
             StopReason::EndOfText => "end_of_text",
             StopReason::Length => "length",
+            StopReason::Confidence => "confidence",
         }
     }
 }

@@ -76,7 +76,7 @@ fn expected(weights: &str) -> Expected {
 
 /// `group` requests from each of `starts` starts.
 fn requests(starts: u32, group: u64) -> Vec<SampleRequest> {
-    let params = SamplingParams { temperature: 1.0, top_k: 0, top_p: 1.0, max_tokens: 16, stop: vec![0] };
+    let params = SamplingParams { stop: vec![0], ..SamplingParams::plain(16) };
     let of_start = |start: u32| {
         let (prompt, prefix): (Arc<[u32]>, Arc<[u32]>) = ([100, start + 1].into(), [7, 8, 9].into());
         let params = params.clone();

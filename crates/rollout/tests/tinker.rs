@@ -24,6 +24,7 @@ fn a_models_life_is_what_the_server_said() {
     let said = exchange::live(&address, "base", dir.path()).unwrap();
     expect![[r#"
         reduction Reduction { targets: Mean, data: Mean }
+        request 1: it asks for a stop at low confidence, which the Tinker API has no parameter for
         12 tokens, end_of_text: behavior -5.721, current -5.721
         12 tokens, end_of_text: behavior -5.464, current -5.464
         12 tokens, end_of_text: behavior -5.070, current -5.070

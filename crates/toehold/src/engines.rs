@@ -302,7 +302,7 @@ impl RemoteFleet {
         let room = policy.config().max_position_embeddings.saturating_sub(prompt.len() + 1).max(1);
         let max_tokens = COMPARED.min(u32::try_from(room).unwrap_or(COMPARED));
         // Drawn, not the likeliest: of those any weights are nearly sure.
-        let params = SamplingParams { temperature: 1.0, top_k: 0, top_p: 1.0, max_tokens, stop: Vec::new() };
+        let params = SamplingParams::plain(max_tokens);
         let request =
             SampleRequest { prompt: prompt.as_slice().into(), prefix: Arc::from([]), params, seed: 0x70_726f_6265 };
         let mut drawn = Completion::default();

@@ -31,4 +31,5 @@ pub mod recipes;
 pub mod report;
 pub mod run_folder;
 pub mod terminal;
+pub mod thought_switch;
 pub mod token_lines;

@@ -13,7 +13,7 @@ use toehold_rollout::store::PolicyRecord;
 use toehold_rollout::template::ChatTemplateError;
 use toehold_rollout::{
     ChatSettings, ChatTemplate, Preset, Problem, ProblemSet, PromptTemplate, Prompts, Sampler, SamplingParams, Start,
-    Store, TokenizerFile,
+    Store, SwitchPenalty, TokenizerFile,
 };
 use toehold_training::recipe::{self, Source, Verification};
 use toehold_training::{Plan, Recipe};
@@ -24,6 +24,7 @@ use crate::command_line::RecipeArgs;
 use crate::hub;
 use crate::run_folder::{Identity, RunFolder};
 use crate::terminal::Output;
+use crate::thought_switch;
 
 /// A run that is ready to work.
 pub struct Prepared {
@@ -41,6 +42,8 @@ pub struct Prepared {
     pub held_out_starts: Vec<Start>,
     /// The model folder's tokenizer.
     pub tokenizer: TokenizerFile,
+    /// The recipe's penalty on switching thoughts in evaluation, in this tokenizer's ids.
+    pub thought_switch: Option<SwitchPenalty>,
     /// What makes a prompt of a problem.
     pub prompts: Prompts,
     /// The base policy's weights.
@@ -120,6 +123,9 @@ impl Prepared {
         prompts.check(&tokenizer)?;
         let base = open_policy(&plan, model)?;
         tokenizer.check_vocabulary(base.config().vocab_size)?;
+        let thought_switch = plan.evaluate.thought_switch.as_ref();
+        let thought_switch =
+            thought_switch.map(|settings| thought_switch::of_recipe(settings, &tokenizer)).transpose()?;
 
         let starts = plain_starts(&prompts, &tokenizer, &problems.problems)?;
         let held_out_starts = plain_starts(&prompts, &tokenizer, &held_out)?;
@@ -148,6 +154,7 @@ impl Prepared {
             held_out,
             held_out_starts,
             tokenizer,
+            thought_switch,
             prompts,
             base,
             grader,
@@ -194,7 +201,15 @@ impl Prepared {
 
     /// Sampling at `temperature`, at most `max_tokens`, ended by the tokenizer's end tokens.
     pub fn sampling(&self, temperature: f32, max_tokens: u32) -> SamplingParams {
-        SamplingParams { temperature, top_k: 0, top_p: 1.0, max_tokens, stop: self.tokenizer.end_tokens().to_vec() }
+        let stop = self.tokenizer.end_tokens().to_vec();
+        SamplingParams { temperature, stop, ..SamplingParams::plain(max_tokens) }
+    }
+
+    /// Sampling as `[evaluate]` says, with its penalty on switching thoughts where it has one.
+    pub fn evaluation_sampling(&self) -> SamplingParams {
+        let settings = &self.plan.evaluate;
+        let thought_switch = self.thought_switch.clone();
+        SamplingParams { thought_switch, ..self.sampling(settings.temperature, settings.max_tokens) }
     }
 
     /// The command that goes on with this run.

@@ -61,7 +61,7 @@ fn learn(curriculum: &CurriculumKind) -> Result<(), Box<dyn Error>> {
     store.put_problems(&[problem])?;
     let mut policy = TabularPolicy::uniform(3, usize::MAX, f64::INFINITY);
     policy.never([PROMPT]);
-    let params = SamplingParams { temperature: 1.0, top_k: 0, top_p: 1.0, max_tokens: 16, stop: Vec::new() };
+    let params = SamplingParams::plain(16);
     let table = "steps = 100\nstarts = 8\ngroup = 8\nlearning_rate = 300.0\nclip = 1e9\nmax_tokens = 16";
     let plan = TrainPlan {
         train: Train::read(table.parse()?, "train")?,

@@ -77,8 +77,14 @@ impl TabularPolicy {
         let mut rng = random::stream(request.seed, "tabular", &[]);
         let mut tokens: Vec<TokenId> = request.prompt.iter().chain(request.prefix.iter()).copied().collect();
         let mut completion = Completion { stop: StopReason::Length, ..Completion::default() };
+        let switch = params.thought_switch.as_ref();
+        let mut age = switch.map_or(0, |switch| switch.age(&request.prefix));
         while completion.tokens.len() < params.max_tokens as usize {
-            let logp = filtered(&self.row(&self.published, &tokens), params);
+            let mut row = self.row(&self.published, &tokens);
+            if let Some(switch) = switch {
+                switch.penalised(age).iter().for_each(|&token| row[token as usize] -= f64::from(switch.penalty));
+            }
+            let logp = filtered(&row, params);
             let token = draw(&logp, random::unit(&mut rng));
             tokens.push(token);
             completion.tokens.push(token);
@@ -87,6 +93,11 @@ impl TabularPolicy {
                 completion.stop = StopReason::EndOfText;
                 break;
             }
+            if params.stop_below.is_some_and(|stop| stop.is_due(&completion.behavior)) {
+                completion.stop = StopReason::Confidence;
+                break;
+            }
+            age = switch.map_or(0, |switch| switch.next_age(age, token));
         }
         completion
     }
@@ -126,7 +137,8 @@ impl Sampler for TabularPolicy {
     ) -> Result<(), SampleError> {
         for (index, request) in requests.iter().enumerate() {
             let vocabulary = self.vocabulary;
-            let mut tokens = request.prompt.iter().chain(request.prefix.iter());
+            let switches = request.params.thought_switch.as_ref().map_or(&[][..], |switch| &switch.tokens);
+            let mut tokens = request.prompt.iter().chain(request.prefix.iter()).chain(switches);
             if let Some(&token) = tokens.find(|&&token| token as usize >= vocabulary) {
                 return Err(SampleError::UnknownToken { index, token, vocabulary });
             }
@@ -135,6 +147,7 @@ impl Sampler for TabularPolicy {
                 let reason = format!("the temperature is {temperature}, expected at least 0");
                 return Err(SampleError::BadRequest { index, reason });
             }
+            request.params.check_local().map_err(|reason| SampleError::BadRequest { index, reason })?;
         }
         for (index, request) in requests.iter().enumerate() {
             if done(index, self.complete(request)).is_break() {

@@ -144,6 +144,7 @@ fn a_plan_written_back_is_the_same_plan() {
         "sft.epochs=2",
         "verifier.run=[\"sh\", \"{source}\"]",
         "verifier.sandbox=isolated",
+        "evaluate.thought_switch.words=[\"wait\", \"but\"]",
         "detect.action=quarantine",
         "detect.quarantine_by=[\"lone\", \"parroting\"]",
         "problems.synthetic.family=countdown",
@@ -153,6 +154,8 @@ fn a_plan_written_back_is_the_same_plan() {
     let written = toml::to_string(&plan).unwrap();
     assert_eq!(resolve(&written, &[]).unwrap(), plan, "{written}");
     assert_eq!(plan.sft.unwrap().epochs, 2);
+    let tip = plan.evaluate.thought_switch.unwrap();
+    assert_eq!((tip.words.len(), tip.penalty, tip.window), (2, 3.0, 600));
 }
 
 #[test]
@@ -220,6 +223,52 @@ fn a_learner_elsewhere_is_a_server_with_settings_in_range() {
     let elsewhere = resolve(SMALL, &at("learner.rank=8")).unwrap();
     let again: Plan = Recipe::parse(&toml::to_string(&elsewhere).unwrap(), &[]).unwrap().resolve().unwrap();
     assert_eq!(again, elsewhere);
+}
+
+#[test]
+fn a_penalty_on_switching_thoughts_is_for_evaluation_by_the_policy_itself() {
+    check(
+        &["train.thought_switch={}"],
+        expect![[r#"
+        [train] thought_switch: rollouts are learnt from as the policy's own, and a penalty makes their distribution another one
+        hint: [evaluate.thought_switch] is for evaluation alone"#]],
+    );
+    check(
+        &["collect.thought_switch.penalty=3.0"],
+        expect![[r#"
+        [collect] thought_switch: the store has no field for it, so a prefix could not say how it was drawn
+        hint: [evaluate.thought_switch] is for evaluation alone"#]],
+    );
+    check(
+        &["evaluate.thought_switch.penalty=-1.0"],
+        expect!["[evaluate.thought_switch] penalty is -1, expected at least 0 and at most 1e6"],
+    );
+    check(
+        &["evaluate.thought_switch.words=[]"],
+        expect!["[evaluate.thought_switch] words is [], expected at least one, and none empty"],
+    );
+    check(
+        &["evaluate.thought_switch.words=[\"wait\", \" \"]"],
+        expect![[r#"[evaluate.thought_switch] words is ["wait", " "], expected at least one, and none empty"#]],
+    );
+    check(
+        &["evaluate.thought_switch.alpha=3.0"],
+        expect![
+            "[evaluate] thought_switch: found a table: unknown field `alpha`, expected one of `words`, `penalty`, `window`"
+        ],
+    );
+    check(
+        &["evaluate.thought_switch={}", "sampler.kind=vllm", "sampler.endpoints=[\"http://a\"]"],
+        expect![
+            "[evaluate] thought_switch is written beside [sampler], expected the policy itself to sample: no server has a penalty that ends"
+        ],
+    );
+    check(
+        &["evaluate.thought_switch={}", "learner.kind=tinker", "learner.endpoint=\"http://a\""],
+        expect![[r#"
+            [learner] has no key `model`
+            hint: there are kind, endpoint, base_model, key_env, rank, seed, beta1, beta2, eps, weight_decay, passes, reduction, patience_s"#]],
+    );
 }
 
 #[test]

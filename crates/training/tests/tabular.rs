@@ -7,9 +7,10 @@ use std::ops::ControlFlow;
 
 use common::params;
 use toehold_rollout::{
-    Completion, LearnError, Learner, SampleError, SampleRequest, Sampler, SamplingParams, Scorer, StopReason, TokenId,
-    Trace,
+    Completion, ConfidenceStop, LearnError, Learner, SampleError, SampleRequest, Sampler, SamplingParams, Scorer,
+    StopReason, SwitchPenalty, TokenId, Trace,
 };
+use toehold_training::evaluation::confidence::stop_point;
 use toehold_training::objective::{Weigh, grpo::Grpo, reinforce::Reinforce};
 use toehold_training::tabular::TabularPolicy;
 
@@ -169,6 +170,52 @@ fn behavior_is_the_distribution_that_was_drawn_from() {
 }
 
 #[test]
+fn a_penalty_on_switching_thoughts_is_part_of_the_distribution() {
+    let mut policy = TabularPolicy::uniform(3, 1, 1e9);
+    policy.publish().unwrap();
+    let tip = |penalty: f32, window: u32| SamplingParams {
+        thought_switch: Some(SwitchPenalty { tokens: vec![1], penalty, window }),
+        ..params(6)
+    };
+    // Two equal logits, and one that is lower by ln 4: 1 : 1 : 1/4, so 4/9 and 1/9 in the place of 1/3.
+    let penalty = 4.0f32.ln();
+    let chance = |is_on: bool, token: TokenId| match (is_on, token) {
+        (false, _) => 1.0 / 3.0,
+        (true, 1) => 1.0 / 9.0,
+        (true, _) => 4.0 / 9.0,
+    };
+    let window = 2;
+    for trace in sample(&mut policy, 300, &tip(penalty, window)) {
+        let mut begun = 0;
+        for (at, (&token, behavior)) in trace.completion.tokens.iter().zip(&trace.completion.behavior).enumerate() {
+            let expected: f64 = chance(at - begun < window as usize, token);
+            assert!((f64::from(behavior.exp()) - expected).abs() < 1e-6, "{:?} at {at}", trace.completion);
+            begun = if token == 1 { at } else { begun };
+        }
+    }
+    let plain = sample(&mut policy, 50, &params(6));
+    assert!(sample(&mut policy, 50, &tip(0.0, 600)) == plain && sample(&mut policy, 50, &tip(3.0, 0)) == plain);
+    assert!(sample(&mut policy, 50, &tip(3.0, 600)) != plain);
+}
+
+#[test]
+fn a_completion_stops_where_its_window_falls_below_the_bar() {
+    let mut policy = policy();
+    let whole = sample(&mut policy, 200, &params(12));
+    let (mut stopped, window, below) = (0, 3, -1.4);
+    let stop_below = Some(ConfidenceStop { window, below });
+    for (whole, found) in whole.iter().zip(sample(&mut policy, 200, &SamplingParams { stop_below, ..params(12) })) {
+        let (whole, found) = (&whole.completion, &found.completion);
+        let stop = stop_point(&whole.behavior, window as usize, below);
+        assert_eq!(found.tokens.len(), stop.unwrap_or(12));
+        assert_eq!(found.tokens, whole.tokens[..found.tokens.len()]);
+        assert_eq!(found.stop, if stop.is_some() { StopReason::Confidence } else { StopReason::Length });
+        stopped += usize::from(stop.is_some());
+    }
+    assert!(stopped > 20 && stopped < 180, "{stopped}");
+}
+
+#[test]
 fn splitting_a_batch_changes_nothing() {
     let traces = sample(&mut policy(), 30, &params(5));
     let learnt = |size: usize| {
@@ -205,6 +252,11 @@ fn what_cannot_be_served_is_refused() {
     let request = SampleRequest { prompt: [7].into(), prefix: [].into(), params: params(1), seed: 0 };
     let refused = policy.sample(&[request], &mut |_, _| ControlFlow::Continue(()));
     assert!(matches!(refused, Err(SampleError::UnknownToken { token: 7, .. })));
+    let mut switching = params(1);
+    switching.thought_switch = Some(SwitchPenalty { tokens: vec![5], penalty: 1.0, window: 1 });
+    let request = SampleRequest { prompt: [0].into(), prefix: [].into(), params: switching, seed: 0 };
+    let refused = policy.sample(&[request], &mut |_, _| ControlFlow::Continue(()));
+    assert!(matches!(refused, Err(SampleError::UnknownToken { token: 5, .. })));
     let short = trace(&[1, 2], &policy);
     let refused = policy.accumulate(&[&short], &mut |_, _| vec![1.0]);
     assert!(matches!(refused, Err(LearnError::CoefficientCount { tokens: 2, coefficients: 1, .. })));

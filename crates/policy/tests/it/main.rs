@@ -9,6 +9,7 @@ mod learning;
 mod sampling;
 mod saving;
 mod sharing;
+mod steering;
 mod storage;
 mod transformers;
 
@@ -84,7 +85,7 @@ fn trace(prompt: &[u32], prefix: &[u32], completion: &[u32]) -> Trace {
 }
 
 fn plain(max_tokens: u32) -> SamplingParams {
-    SamplingParams { temperature: 1.0, top_k: 0, top_p: 1.0, max_tokens, stop: Vec::new() }
+    SamplingParams::plain(max_tokens)
 }
 
 fn request(prompt: &[u32], prefix: &[u32], params: SamplingParams, seed: u64) -> SampleRequest {

@@ -137,6 +137,7 @@ fn a_completion_ends_with_its_end_token_or_at_its_length() {
         match completion.stop {
             StopReason::EndOfText => assert_eq!(end, Some(completion.tokens.len() - 1)),
             StopReason::Length => assert_eq!((end, completion.tokens.len()), (None, max)),
+            StopReason::Confidence => panic!("nobody asked for that"),
         }
     }
     let ended = completions.iter().filter(|completion| completion.stop == StopReason::EndOfText).count();
@@ -156,7 +157,7 @@ fn breaking_cancels_the_rest() {
 }
 
 /// Requests whose starts are cuts of a few stems and of each other, some of them equal.
-fn tree(count: usize, seed: u64, vocabulary: usize) -> Vec<SampleRequest> {
+pub(crate) fn tree(count: usize, seed: u64, vocabulary: usize) -> Vec<SampleRequest> {
     // Lengths at the edges of blocks, below and above them, and one token.
     const LENGTHS: [usize; 10] = [1, 2, 17, 63, 64, 65, 127, 128, 129, 150];
     let choices = numbers(4 * count, seed);
@@ -181,13 +182,17 @@ fn unique(requests: &[SampleRequest]) -> u64 {
     beginnings.collect::<std::collections::HashSet<_>>().len() as u64
 }
 
-fn run(config: &ModelConfig, options: PolicyOptions, requests: &[SampleRequest]) -> (Vec<Completion>, SamplingStats) {
+pub(crate) fn run(
+    config: &ModelConfig,
+    options: PolicyOptions,
+    requests: &[SampleRequest],
+) -> (Vec<Completion>, SamplingStats) {
     let mut policy = Policy::random(config, 5, options).unwrap();
     (sample(&mut policy, requests), policy.sampling_stats())
 }
 
 /// A model with the heads of larger ones: whole vectors, and three queries to a key.
-fn regular() -> ModelConfig {
+pub(crate) fn regular() -> ModelConfig {
     let mut config = ModelConfig::new(50, 48, 2, 6, 2, 64);
     config.head_dim = 32;
     config.initializer_range = 0.2;

@@ -63,6 +63,9 @@ pub(super) fn standings(
     starts: &[&Start],
     campaign: &Campaign,
 ) -> Result<Vec<Standing>, CollectError> {
+    if let Some(with) = campaign.params.local_only() {
+        return Err(CollectError::LocalOnly { with });
+    }
     let known = store.known(policy, campaign.seed)?;
     let sampling = store.sampling_row(&campaign.params)?;
     let mut standings = Vec::with_capacity(starts.len());
@@ -88,7 +91,7 @@ pub(super) fn standings(
 }
 
 fn describe(stage: Stage, params: &SamplingParams) -> String {
-    let SamplingParams { temperature, top_k, top_p, max_tokens, stop } = params;
+    let SamplingParams { temperature, top_k, top_p, max_tokens, stop, .. } = params;
     format!(
         "stage {}, temperature {temperature}, top-k {top_k}, top-p {top_p}, at most {max_tokens} tokens, \
          stop tokens {stop:?}",

@@ -269,6 +269,12 @@ impl Fleet {
             if prompt + prefix == 0 {
                 return bad("its prompt is empty".to_owned());
             }
+            if let Some(asked) = request.params.local_only() {
+                return bad(format!(
+                    "it asks for {asked}, which vLLM, SGLang and servers of OpenAI's form have no parameter for (a \
+                     `logit_bias` holds for a whole completion)\nhint: the policy in this process can, without [sampler]"
+                ));
+            }
             let unfit = known().find(|(_, it)| it.logprobs.is_some_and(|kind| !kind.serves(&request.params)));
             if let Some((endpoint, it)) = unfit {
                 let (address, params) = (&endpoint.server.address, &request.params);

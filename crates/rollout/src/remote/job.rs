@@ -116,7 +116,8 @@ struct ParamsKey {
 
 impl ParamsKey {
     fn of(params: &SamplingParams) -> ParamsKey {
-        let SamplingParams { temperature, top_k, top_p, max_tokens, stop } = params;
+        // What no server can do has been refused before.
+        let SamplingParams { temperature, top_k, top_p, max_tokens, stop, .. } = params;
         ParamsKey { numbers: [temperature.to_bits(), *top_k, top_p.to_bits(), *max_tokens], stop: stop.clone() }
     }
 }
@@ -132,7 +133,7 @@ mod tests {
 
     #[test]
     fn requests_of_a_start_go_together() {
-        let params = SamplingParams { temperature: 1.0, top_k: 0, top_p: 1.0, max_tokens: 4, stop: vec![0] };
+        let params = SamplingParams { stop: vec![0], ..SamplingParams::plain(4) };
         let request = |prompt: &Arc<[u32]>, temperature: f32, seed: u64| SampleRequest {
             prompt: prompt.clone(),
             prefix: Arc::from([]),

@@ -272,5 +272,5 @@ pub(super) fn unreadable(error: serde_json::Error) -> Cause {
 }
 
 pub(super) fn greedy(max_tokens: u32, temperature: f32) -> SamplingParams {
-    SamplingParams { temperature, top_k: 0, top_p: 1.0, max_tokens, stop: Vec::new() }
+    SamplingParams { temperature, ..SamplingParams::plain(max_tokens) }
 }

@@ -403,6 +403,7 @@ impl Fields<'_> {
 }
 
 fn stored_trace(fields: &Fields) -> Result<StoredTrace, Unreadable> {
+    // What was given up for its confidence is not written.
     const STOPS: [StopReason; 2] = [StopReason::EndOfText, StopReason::Length];
     let policy = PolicyVersion { weights: fields.get(2)? };
     Ok(StoredTrace {
@@ -433,6 +434,9 @@ fn stored_trace(fields: &Fields) -> Result<StoredTrace, Unreadable> {
             top_p: fields.get(17)?,
             max_tokens: fields.get(18)?,
             stop: fields.tokens(19)?,
+            // Nothing that was sampled with these is written.
+            thought_switch: None,
+            stop_below: None,
         },
     })
 }

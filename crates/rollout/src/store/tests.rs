@@ -13,7 +13,10 @@ use rusqlite::types::ValueRef;
 use toehold_verifier::{Outcome, Verdict, Verifier};
 
 use super::*;
-use crate::{Completion, Origin, PolicyVersion, Problem, ProblemId, SamplingParams, Start, StopReason, TraceKey};
+use crate::{
+    Completion, ConfidenceStop, Origin, PolicyVersion, Problem, ProblemId, SamplingParams, Start, StopReason,
+    SwitchPenalty, TraceKey,
+};
 
 /// Every table whose content a campaign determines, row by row with row numbers.
 pub(crate) fn dump(store: &Store) -> String {
@@ -77,7 +80,7 @@ pub(crate) fn policy(weights: &str) -> PolicyRecord {
 }
 
 pub(crate) fn params() -> SamplingParams {
-    SamplingParams { temperature: 1.0, top_k: 0, top_p: 1.0, max_tokens: 8, stop: vec![1] }
+    SamplingParams { stop: vec![1], ..SamplingParams::plain(8) }
 }
 
 fn plain(id: &str) -> Start {
@@ -247,7 +250,7 @@ fn extreme_values_come_back_to_the_bit() {
         top_k: u32::MAX,
         top_p: f32::MIN_POSITIVE,
         max_tokens: u32::MAX,
-        stop: vec![],
+        ..SamplingParams::plain(1)
     };
     extreme.verdict.extracted = Some("ä \0 ∞".into());
     let mut empty = record(&plain("p"), "aa", 1 << 63, 0, Outcome::NoAnswer);
@@ -291,6 +294,18 @@ fn refused_traces() {
     check_append_error(
         |record| record.completion.behavior.push(0.0),
         expect!["trace 1 of start 46fd67d3206662f2 has 3 log-probabilities, expected 2, one per completion token"],
+    );
+    check_append_error(
+        |record| record.params.thought_switch = Some(SwitchPenalty { tokens: vec![7], penalty: 3.0, window: 600 }),
+        expect![[r#"
+            trace 1 of start 46fd67d3206662f2 was sampled with a penalty on switching thoughts, expected none: STORE could not say so
+            hint: such completions are for `toehold generate` and for evaluation"#]],
+    );
+    check_append_error(
+        |record| record.params.stop_below = Some(ConfidenceStop { window: 8, below: -1.0 }),
+        expect![[r#"
+            trace 1 of start 46fd67d3206662f2 was sampled with a stop at low confidence, expected none: STORE could not say so
+            hint: such completions are for `toehold generate` and for evaluation"#]],
     );
     check_append_error(
         |record| record.params.top_p = f32::NAN,

@@ -140,6 +140,20 @@ pub enum AppendError {
         /// Completion tokens.
         tokens: usize,
     },
+    /// The store has no field for how it was sampled.
+    #[error(
+        "trace {index} of start {start} was sampled with {with}, expected none: {path} could not say so\nhint: such completions are for `toehold generate` and for evaluation"
+    )]
+    LocalOnly {
+        /// The trace's index in its key.
+        index: u32,
+        /// Its start.
+        start: String,
+        /// With what.
+        with: &'static str,
+        /// The store.
+        path: PathBuf,
+    },
     /// The disk is full.
     #[error(
         "the disk is full: {traces} traces were not written to {path}, which keeps all it had\nhint: free some space and run it again; it continues where the store ends"
@@ -252,8 +266,8 @@ impl Store {
     /// Appends traces, in order, and returns how many were new; a key that is there stays as it is.
     ///
     /// # Errors
-    /// A start or policy that is not in the store, a wrong number of log-probabilities, a full disk; the
-    /// store then is as it was.
+    /// A start or policy that is not in the store, a wrong number of log-probabilities, sampling that the store
+    /// has no field for ([`SamplingParams::local_only`]), a full disk; the store then is as it was.
     pub fn append(&mut self, records: &[TraceRecord]) -> Result<u64, AppendError> {
         self.append_and_discard(records, None)
     }
@@ -288,6 +302,9 @@ impl Store {
             let (tokens, behavior) = (completion.tokens.len(), completion.behavior.len());
             if tokens != behavior {
                 return Err(AppendError::BehaviorCount { index: key.index, start, behavior, tokens });
+            }
+            if let Some(with) = params.local_only() {
+                return Err(AppendError::LocalOnly { index: key.index, start, with, path });
             }
             let Some(start_row) =
                 find(&transaction, "SELECT row FROM starts WHERE id = ?1", [&start]).map_err(failed)?

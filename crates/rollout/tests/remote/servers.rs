@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use expect_test::{Expect, expect};
 use toehold_rollout::remote::{Expected, Fleet, FleetSettings};
-use toehold_rollout::{SampleError, TokenizerFile};
+use toehold_rollout::{ConfidenceStop, SampleError, SwitchPenalty, TokenizerFile};
 
 use super::fake::{self, Behaviour, Fake, Fault, Kind, Logprobs};
 use super::{expected, requests, runtime, sample, servers, settings, toy};
@@ -225,6 +225,26 @@ fn a_model_that_is_certain_does_not_hide_which_log_probabilities_a_server_gives(
         request 0: http://SERVER gives log-probabilities of which it cannot be told whether they are of the distribution that it draws from, which temperature 0.7, top-k 0 and top-p 1 make another than the model's own
         request 0: http://SERVER gives log-probabilities of which it cannot be told whether they are of the distribution that it draws from, which temperature 0.7, top-k 0 and top-p 0.5 make another than the model's own"#]],
     );
+}
+
+#[test]
+fn what_no_server_can_do_is_refused() {
+    let stop = expect![[r#"
+        request 1: it asks for a stop at low confidence, which vLLM, SGLang and servers of OpenAI's form have no parameter for (a `logit_bias` holds for a whole completion)
+        hint: the policy in this process can, without [sampler]"#]];
+    let switch = expect![[r#"
+        request 0: it asks for a penalty on switching thoughts, which vLLM, SGLang and servers of OpenAI's form have no parameter for (a `logit_bias` holds for a whole completion)
+        hint: the policy in this process can, without [sampler]"#]];
+    let runtime = runtime();
+    for kind in [Kind::Vllm, Kind::Sglang] {
+        let fakes = servers(&runtime, 1, &Behaviour::new(kind));
+        let mut fleet = Fleet::connect(settings(&fakes, kind), expected("w0")).unwrap();
+        let mut requests = requests(1, 2);
+        requests[1].params.stop_below = Some(ConfidenceStop { window: 4, below: -1.0 });
+        stop.assert_eq(&sample(&mut fleet, &requests).unwrap_err().to_string());
+        requests[0].params.thought_switch = Some(SwitchPenalty { tokens: vec![7], penalty: 3.0, window: 600 });
+        switch.assert_eq(&sample(&mut fleet, &requests).unwrap_err().to_string());
+    }
 }
 
 #[test]

@@ -9,7 +9,8 @@ use std::time::Duration;
 use toehold_rollout::remote::http::Address;
 use toehold_rollout::remote::tinker::{Adam, Passes, Tinker, TinkerError, TinkerOptions};
 use toehold_rollout::{
-    Completion, Learner as _, PolicyVersion, SampleRequest, Sampler as _, SamplingParams, Scorer as _, Trace,
+    Completion, ConfidenceStop, Learner as _, PolicyVersion, SampleRequest, Sampler as _, SamplingParams, Scorer as _,
+    Trace,
 };
 
 pub(crate) fn options(address: &str, base_model: &str) -> TinkerOptions {
@@ -36,7 +37,7 @@ pub(crate) fn live(address: &str, base_model: &str, dir: &Path) -> Result<String
     let mut said = String::new();
     let mut tinker = Tinker::connect(options(address, base_model))?;
     writeln!(said, "reduction {:?}", tinker.reduction()).unwrap();
-    let params = SamplingParams { temperature: 1.0, top_k: 0, top_p: 1.0, max_tokens: 16, stop: vec![0] };
+    let params = SamplingParams { stop: vec![0], ..SamplingParams::plain(16) };
     let request = |index: u64| SampleRequest {
         // `from 2 a1 1 a2 0 b1 3 b2 2` and three kin, in the words of the base that `toehold pretrain` makes.
         prompt: vec![2, 8, 11, 6 + index as u32, 12, 6, 14, 9, 15, 8].into(),
@@ -45,6 +46,10 @@ pub(crate) fn live(address: &str, base_model: &str, dir: &Path) -> Result<String
         seed: index << 40,
     };
     let requests: Vec<SampleRequest> = (0..4).map(request).collect();
+    let mut stopping = requests.clone();
+    stopping[1].params.stop_below = Some(ConfidenceStop { window: 4, below: -1.0 });
+    let refused = tinker.sample(&stopping, &mut |_, _| ControlFlow::Continue(())).unwrap_err();
+    writeln!(said, "{refused}").unwrap();
     let mut completions = vec![Completion::default(); requests.len()];
     tinker
         .sample(&requests, &mut |index, completion| {

@@ -1,7 +1,7 @@
 //! `toehold evaluate`: the fourth stage, pass@k and the prefix sweep, before and after.
 //!
 //! What costs more sampling and is not asked of every run is measured on request (`--measure`): in here
-//! `measure` (which ones, and what they share), `vote`, `robustness`, `drift`, `perturbed`,
+//! `measure` (which ones, and what they share), `vote`, `online`, `robustness`, `drift`, `perturbed`,
 //! `underthinking`, `keywords`, `likelihood`, `guessing`. `docs/evaluation.md` explains each.
 
 mod drift;
@@ -9,6 +9,7 @@ mod guessing;
 mod keywords;
 mod likelihood;
 mod measure;
+mod online;
 mod perturbed;
 mod robustness;
 mod underthinking;
@@ -148,10 +149,9 @@ fn restored(mut policy: Policy, checkpoint: &Path) -> Result<Policy> {
 
 /// How completions of plain problems are sampled, `samples` of each.
 fn count_plan(prepared: &Prepared, samples: u32) -> CountPlan {
-    let settings = &prepared.plan.evaluate;
     CountPlan {
         samples,
-        params: prepared.sampling(settings.temperature, settings.max_tokens),
+        params: prepared.evaluation_sampling(),
         // Apart from the seeds of collection and training.
         seed: toehold_training::random::seed_for(prepared.plan.run.seed, "final evaluation", &[]),
         in_flight: prepared.plan.collect.in_flight,

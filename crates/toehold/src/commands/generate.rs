@@ -17,6 +17,7 @@ use toehold_rollout::{
 use crate::commands::traces;
 use crate::interrupt::{self, Interrupted};
 use crate::terminal::{self, Output, Progress};
+use crate::thought_switch::SteerArgs;
 use crate::token_lines::{Batch, BatchEnd, Line, Lines, Model, ModelArgs};
 
 /// Completes one prompt, or each line of a file of JSON lines, and prints the completions in order.
@@ -25,6 +26,9 @@ use crate::token_lines::{Batch, BatchEnd, Line, Lines, Model, ModelArgs};
 /// (`prompt_ids` and `prefix_ids` come before them). A text is taken as it is, no beginning token added;
 /// with --chat the text of a prompt is what a user says, in the model's chat template, and the prefix the
 /// beginning of the answer.
+///
+/// --penalty makes the policy keep to a thought (TIP, arXiv 2501.18585), --stop-below ends a completion that has
+/// become unlikely; a prefix counts for the first and not for the second.
 ///
 /// As text, the prefix stands between ⟦ and ⟧. With --json each completion is the line it belongs to with
 /// `index`, `prompt_ids`, `prefix_ids`, `completion_ids`, `completion` (text), `logprobs` (in nats, under the
@@ -67,6 +71,9 @@ pub struct GenerateArgs {
     /// Another seed gives other completions
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
+    /// What changes or ends a completion
+    #[command(flatten)]
+    pub steer: SteerArgs,
 }
 
 /// Runs the command.
@@ -185,13 +192,15 @@ struct Work<'a> {
 impl<'a> Work<'a> {
     fn new(args: &'a GenerateArgs, output: &'a Output) -> Result<Work<'a>> {
         let mut model = Model::open(&args.model, output)?;
+        let tokenizer = model.tokenizer()?;
         let params = SamplingParams {
             temperature: if args.greedy { 0.0 } else { args.temperature },
             top_k: args.top_k,
             top_p: args.top_p,
-            max_tokens: 1,
-            stop: model.tokenizer()?.end_tokens().to_vec(),
+            stop: tokenizer.end_tokens().to_vec(),
+            ..SamplingParams::plain(1)
         };
+        let params = args.steer.applied(params, tokenizer)?;
         let policy = model.policy.version();
         let progress = Progress::start(output, "generate", None, "completions");
         Ok(Work { args, output, model, policy, params, progress, completions: 0, tokens: 0 })

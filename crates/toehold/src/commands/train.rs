@@ -242,7 +242,7 @@ fn train_plan(prepared: &Prepared, spent: Compute) -> Result<TrainPlan> {
             sets,
             count: CountPlan {
                 samples: evaluate.curve_samples,
-                params: prepared.sampling(evaluate.temperature, evaluate.max_tokens),
+                params: prepared.evaluation_sampling(),
                 seed: plan.run.seed,
                 in_flight: plan.collect.in_flight,
             },

@@ -233,10 +233,8 @@ impl<'a> Keeper<'a> {
         self.tally.correct += u64::from(verdict.outcome.is_correct());
         let params = SamplingParams {
             temperature: row.temperature.filter(|t| t.is_finite() && *t >= 0.0).unwrap_or(1.0),
-            top_k: 0,
-            top_p: 1.0,
-            max_tokens: 0,
             stop: self.tokenizer.end_tokens().to_vec(),
+            ..SamplingParams::plain(0)
         };
         self.pending_starts.push(start);
         self.pending.push(TraceRecord { key, stage: Stage::Collect, completion, params, verdict, verifier_version });

@@ -36,6 +36,7 @@ impl Model for Served {
             top_p: asked.top_p,
             max_tokens: asked.max_tokens as u32,
             stop: asked.stop.clone(),
+            ..SamplingParams::plain(1)
         };
         let (prompt, prefix) = (asked.tokens.as_slice().into(), [].into());
         let request = SampleRequest { prompt, prefix, params, seed: asked.seed as u64 };

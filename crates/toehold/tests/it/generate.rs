@@ -94,6 +94,42 @@ fn a_seed_gives_the_same_text_whatever_the_batch() {
 }
 
 #[test]
+fn a_penalty_and_a_stop_change_what_is_written_and_are_told() {
+    let place = Place::with_model("qwen3-default");
+    let of = |more: &str| {
+        lines(
+            &place
+                .shell(&format!("toehold generate model --prompt 1+1= -n 8 --max-tokens 40 --json {more}"))
+                .succeeded()
+                .stdout,
+        )
+    };
+    let plain = of("");
+    assert_eq!(of("--penalty 0 --switch 2,A"), plain);
+    assert_eq!(of("--penalty 3 --penalty-window 0 --switch 2,A"), plain);
+    let written = |found: &[Value], letter: char| {
+        found.iter().map(|line| line["completion"].as_str().unwrap().matches(letter).count()).sum::<usize>()
+    };
+    let penalised = of("--penalty 100 --switch 2,A");
+    assert!(written(&plain, 'A') > 0, "{plain:?}");
+    assert_eq!((written(&penalised, 'A'), written(&penalised, '2')), (0, 0));
+    // A completion is cut where the mean of its last four falls below: what comes before is the same.
+    let stopped = of("--stop-below -4.5 --stop-window 4");
+    let numbers = |line: &Value| -> Vec<f64> {
+        line["logprobs"].as_array().unwrap().iter().map(|one| one.as_f64().unwrap()).collect()
+    };
+    let mut count = 0;
+    for (plain, stopped) in plain.iter().zip(&stopped) {
+        let (whole, found) = (numbers(plain), numbers(stopped));
+        let end = (4..=whole.len()).find(|&end| whole[end - 4..end].iter().sum::<f64>() / 4.0 < -4.5);
+        assert_eq!(found, whole[..end.unwrap_or(whole.len())]);
+        assert_eq!(stopped["stop"] == "confidence", end.is_some_and(|_| stopped["stop"] != "end_of_text"));
+        count += usize::from(end.is_some());
+    }
+    assert!(count > 0, "{stopped:?}");
+}
+
+#[test]
 fn what_was_generated_can_be_scored() {
     let place = Place::with_model("smollm2-default");
     place.write("lines.jsonl", "{\"id\": \"a\", \"prompt\": \"1+1=\", \"prefix\": \"2\"}\n");
@@ -141,6 +177,25 @@ fn what_cannot_be_completed() {
         expect![[r#"
             error: --top-p is 0, expected above 0 and at most 1
         "#]],
+    );
+    refused(
+        "generate model --prompt 1 --penalty -1",
+        expect![[r#"
+        error: --penalty is -1, expected at least 0 and at most 1e6
+    "#]],
+    );
+    refused(
+        "generate model --prompt 1 --penalty 3 --switch 日本",
+        expect![[r#"
+        error: the tokenizer has none of the words 日本
+        hint: name others with --switch
+    "#]],
+    );
+    refused(
+        "generate model --prompt 1 --stop-below -1 --stop-window 0",
+        expect![[r#"
+        error: --stop-window is 0, expected at least 1
+    "#]],
     );
     refused(
         "generate nothing --prompt 1",

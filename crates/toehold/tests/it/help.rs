@@ -228,29 +228,41 @@ fn single_stages() {
               <RECIPE>  A recipe (TOML file), or the folder of a run, to go on with it
 
             Options:
-                  --set <KEY=VALUE>         Change one value of the recipe, e.g. `--set train.steps=50`; may be
-                                            repeated
-                  --runs <DIR>              The folder that holds the runs [default: the recipe's run.folder,
-                                            which is runs]
-                  --measure <WHAT>          Measure this, too; several are separated by commas [possible values:
-                                            vote, robustness, drift, perturbed, underthinking, keywords,
-                                            likelihood]
-                  --window <TOKENS>         Tokens of a window of confidence, in `vote` [default: 2048]
-                  --switch <WORDS>          Words that begin another thought, in `underthinking`; separated by
-                                            commas [default: wait alternatively but try]
-                  --keyword <PHRASES>       Strategies to count, in `keywords`: words or phrases, separated by
-                                            commas, with `|` between those of one strategy; those of the
-                                            problems' family, or common words of reasoning, unless given
-                  --beginning <CHARACTERS>  Characters of a plain completion that are read, in `keywords`; all
-                                            unless given
-                  --trace <ROWS>            Traces whose likelihood is followed, in `likelihood`, by their rows
-                                            in the store and separated by commas; one of each outcome per
-                                            problem unless given
-              -q, --quiet                   Print only results, warnings and errors
-                  --json                    Print results and events as JSON, one object a line, instead of
-                                            tables
-              -h, --help                    Print help (see more with '--help')
-              -V, --version                 Print version
+                  --set <KEY=VALUE>          Change one value of the recipe, e.g. `--set train.steps=50`; may be
+                                             repeated
+                  --runs <DIR>               The folder that holds the runs [default: the recipe's run.folder,
+                                             which is runs]
+                  --measure <WHAT>           Measure this, too; several are separated by commas [possible
+                                             values: vote, online, robustness, drift, perturbed, underthinking,
+                                             keywords, likelihood]
+                  --window <TOKENS>          Tokens of a window of confidence, in `vote` and `online` [default:
+                                             2048]
+                  --warm-up <COMPLETIONS>    Completions of each problem that are sampled whole and set the bar,
+                                             in `online` [default: 16]
+                  --kept <SHARE>             The share of their lowest windows that the bar lets pass, in
+                                             `online` [default: 0.9]
+                  --consensus <SHARE>        The share of the votes with which an answer has won, in `online`
+                                             [default: 0.95]
+                  --switch <WORDS>           Words that begin another thought, in `underthinking`, separated by
+                                             commas; those of [evaluate.thought_switch], or wait, alternatively,
+                                             but, try, unless given
+                  --penalty <NUMBER>         Measure `underthinking` with this penalty on switching thoughts,
+                                             too (TIP: 3); with that of [evaluate.thought_switch] unless given
+                  --penalty-window <TOKENS>  Tokens from a thought's beginning in which --penalty holds
+                                             [default: 600]
+                  --keyword <PHRASES>        Strategies to count, in `keywords`: words or phrases, separated by
+                                             commas, with `|` between those of one strategy; those of the
+                                             problems' family, or common words of reasoning, unless given
+                  --beginning <CHARACTERS>   Characters of a plain completion that are read, in `keywords`; all
+                                             unless given
+                  --trace <ROWS>             Traces whose likelihood is followed, in `likelihood`, by their rows
+                                             in the store and separated by commas; one of each outcome per
+                                             problem unless given
+              -q, --quiet                    Print only results, warnings and errors
+                  --json                     Print results and events as JSON, one object a line, instead of
+                                             tables
+              -h, --help                     Print help (see more with '--help')
+              -V, --version                  Print version
         "#]],
     );
     check(
@@ -359,34 +371,46 @@ fn generate() {
               [FILE]   JSON lines [default: standard input]
 
             Options:
-                  --prompt <TEXT>         Complete this text, and read no lines
-                  --prefix <TEXT>         Given text after the prompt, which the completion goes on from
-                  --greedy                Take the likeliest token always, as --temperature 0
-                  --temperature <NUMBER>  Logits are divided by it [default: 1]
-                  --top-k <TOKENS>        Only the likeliest so many tokens; 0 keeps all [default: 0]
-                  --top-p <MASS>          Only the likeliest tokens up to this mass [default: 1]
-                  --max-tokens <TOKENS>   Tokens of a completion at most [default: 512, or fewer where the
-                                          context ends]
-              -n, --n <COMPLETIONS>       Completions of each prompt [default: 1]
-                  --seed <SEED>           Another seed gives other completions [default: 0]
-                  --chat                  The text of a prompt is what a user says, in the model's chat template
-                  --date <DAY>            The day that the template takes for today, such as 2025-01-31
-                  --instruction <TEXT>    Said after the problem, on a line of its own
-                  --system <TEXT>         The system message [default: the template's own, where it has one]
-                  --template-file <FILE>  A Jinja file instead of the folder's template
-                  --template-name <NAME>  Which of the folder's templates, where it has several [default: the
-                                          one called default]
-                  --thinking <ON|OFF>     Whether a model that can do both thinks first [default: as the
-                                          template has it] [possible values: on, off]
-                  --batch <LINES>         Lines that are computed together; 1 answers each before the next is
-                                          read [default: 256]
-                  --dtype <DTYPE>         The numbers of matrix products; everything else, sums included, is f32
-                                          [default: f32] [possible values: f32, bf16]
-                  --threads <THREADS>     Threads to compute on [default: all of the machine's]
-              -q, --quiet                 Print only results, warnings and errors
-                  --json                  Print results and events as JSON, one object a line, instead of tables
-              -h, --help                  Print help (see more with '--help')
-              -V, --version               Print version
+                  --prompt <TEXT>            Complete this text, and read no lines
+                  --prefix <TEXT>            Given text after the prompt, which the completion goes on from
+                  --greedy                   Take the likeliest token always, as --temperature 0
+                  --temperature <NUMBER>     Logits are divided by it [default: 1]
+                  --top-k <TOKENS>           Only the likeliest so many tokens; 0 keeps all [default: 0]
+                  --top-p <MASS>             Only the likeliest tokens up to this mass [default: 1]
+                  --max-tokens <TOKENS>      Tokens of a completion at most [default: 512, or fewer where the
+                                             context ends]
+              -n, --n <COMPLETIONS>          Completions of each prompt [default: 1]
+                  --seed <SEED>              Another seed gives other completions [default: 0]
+                  --penalty <NUMBER>         Penalise another thought: this is taken from the logits of the
+                                             words that begin one (TIP: 3)
+                  --penalty-window <TOKENS>  Tokens from a thought's beginning in which --penalty holds
+                                             [default: 600]
+                  --switch <WORDS>           Words that begin another thought, for --penalty; separated by
+                                             commas [default: wait alternatively but try]
+                  --stop-below <NUMBER>      End a completion where the mean log-probability of its last tokens
+                                             falls below this, in nats
+                  --stop-window <TOKENS>     Tokens that --stop-below takes the mean of; a shorter completion
+                                             goes on [default: 2048]
+                  --chat                     The text of a prompt is what a user says, in the model's chat
+                                             template
+                  --date <DAY>               The day that the template takes for today, such as 2025-01-31
+                  --instruction <TEXT>       Said after the problem, on a line of its own
+                  --system <TEXT>            The system message [default: the template's own, where it has one]
+                  --template-file <FILE>     A Jinja file instead of the folder's template
+                  --template-name <NAME>     Which of the folder's templates, where it has several [default: the
+                                             one called default]
+                  --thinking <ON|OFF>        Whether a model that can do both thinks first [default: as the
+                                             template has it] [possible values: on, off]
+                  --batch <LINES>            Lines that are computed together; 1 answers each before the next is
+                                             read [default: 256]
+                  --dtype <DTYPE>            The numbers of matrix products; everything else, sums included, is
+                                             f32 [default: f32] [possible values: f32, bf16]
+                  --threads <THREADS>        Threads to compute on [default: all of the machine's]
+              -q, --quiet                    Print only results, warnings and errors
+                  --json                     Print results and events as JSON, one object a line, instead of
+                                             tables
+              -h, --help                     Print help (see more with '--help')
+              -V, --version                  Print version
         "#]],
     );
 }

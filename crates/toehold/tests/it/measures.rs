@@ -80,7 +80,85 @@ fn measurements_agree_with_the_evaluation_and_are_kept() {
     let heads: Vec<&str> = text.lines().filter(|line| !line.contains('%') || line.contains("95")).collect();
     let head = |words: &str| heads.iter().filter(|line| line.split_whitespace().eq(words.split(' '))).count();
     assert_eq!(head("policy problems vote k = 1 k = 4"), 1, "{text}");
-    assert_eq!(head("policy wrong traces tokens thoughts with a right one underthinking"), 1, "{text}");
+    assert_eq!(
+        head("policy penalty right [95 %] wrong traces tokens thoughts with a right one underthinking"),
+        1,
+        "{text}"
+    );
+}
+
+/// Stopping spends less, and on the same completions; a penalty on switching thoughts leaves what is measured
+/// without it as it is.
+#[test]
+fn votes_stop_early_and_thoughts_are_kept_to() {
+    let place = Place::with_chains();
+    place.toehold("run recipe.toml --quiet --set train.steps=2 --set collect.until=max-attempts").succeeded();
+    let online = "--measure online --window 2 --warm-up 2 --kept 0.5";
+    let found = events(&place, online);
+    for policy in ["before", "after"] {
+        for set in found[0].1[policy].as_array().unwrap() {
+            let of = |way: &str, key: &str| set[way][key].as_u64().unwrap();
+            let problems = set["all"]["count"]["attempts"].as_u64().unwrap();
+            assert_eq!(of("all", "completions"), 4 * problems, "{set}");
+            assert!(of("online", "tokens") <= of("all", "tokens"), "{set}");
+            assert!((2 * problems..=4 * problems).contains(&of("online", "completions")), "{set}");
+            assert_eq!(set["online"]["count"]["attempts"], problems, "{set}");
+            assert!(set["agreed"].as_u64().unwrap() <= problems, "{set}");
+        }
+    }
+    assert!(events(&place, online) == found, "another result");
+    // No completion has so many tokens.
+    let never = events(&place, "--measure online --window 2048 --warm-up 3 --kept 1");
+    let set = &never[0].1["before"][0];
+    assert_eq!(set["stopped"], 0, "{set}");
+
+    let plain = &events(&place, "--measure underthinking --switch slow,fast")[0].1;
+    assert_eq!(plain["penalised"], Value::Null);
+    let both = &events(&place, "--measure underthinking --switch slow,fast --penalty 2.5 --penalty-window 30")[0].1;
+    assert_eq!([&both["before"], &both["after"]], [&plain["before"], &plain["after"]]);
+    let penalised = &both["penalised"];
+    assert_eq!((&penalised["penalty"], &penalised["window"]), (&2.5.into(), &30.into()));
+    assert!(penalised["before"] != plain["before"], "the penalty changes what is written: {penalised}");
+    let none = &events(&place, "--measure underthinking --switch slow,fast --penalty 0")[0].1;
+    assert_eq!(none["penalised"]["before"], plain["before"]);
+    let text =
+        place.toehold("evaluate runs/r --measure online,underthinking --warm-up 2 --penalty 3").succeeded().stdout;
+    assert!(text.contains("agreed early") && text.contains("3 for 600 tokens"), "{text}");
+
+    // The same from a recipe, for all that is evaluated.
+    let table = "evaluate.thought_switch={words=[\"slow\",\"fast\"],penalty=2.5,window=30}";
+    let train = "--set train.steps=2 --set collect.until=max-attempts";
+    place.shell(&format!("toehold run recipe.toml --quiet {train} --set run.name=tip --set '{table}'")).succeeded();
+    let of_run =
+        |name: &str| -> Value { serde_json::from_str(&place.read(&format!("runs/{name}/evaluation.json"))).unwrap() };
+    assert!(of_run("tip")["before"]["train"] != of_run("r")["before"]["train"]);
+    let ran = place.toehold("evaluate runs/tip --json --measure underthinking").succeeded();
+    let last: Value = serde_json::from_str(ran.stdout.lines().last().unwrap()).unwrap();
+    assert_eq!(&last["measured"], both);
+
+    check_refused(
+        &place,
+        "evaluate runs/r --quiet --measure online",
+        expect![[r#"
+        error: [evaluate] samples is 4, expected more than the 16 completions that set the bar
+        hint: --warm-up sets the bar with fewer
+    "#]],
+    );
+    check_refused(
+        &place,
+        "evaluate runs/r --quiet --measure underthinking --penalty -1",
+        expect![[r#"
+        error: --penalty is -1, expected at least 0 and at most 1e6
+    "#]],
+    );
+    check_refused(
+        &place,
+        "run recipe.toml --quiet --set run.name=words --set evaluate.thought_switch.words=[\"日本\"]",
+        expect![[r#"
+        error: the tokenizer has none of the words 日本
+        hint: name others with [evaluate.thought_switch] words
+    "#]],
+    );
 }
 
 /// What is counted in the store, without any sampling: the methods of a chain, and the likelihood of traces.

@@ -10,6 +10,7 @@
 //!   vote counts its weight;
 //! * online: some traces are sampled whole, a percentile of their lowest group is the bar, and a later
 //!   trace stops where a full window falls below it. Stopped traces and those below the bar do not vote.
+//!   Here that is played on traces that are there; `online` has the sampler stop.
 //!
 //! Source: DeepConf (arXiv 2508.15260 and its code): window 2048, shares 10 and 90 %, 16 traces to warm up.
 //!
@@ -23,6 +24,7 @@
 
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
+use toehold_rollout::sampler::mean_confidence;
 
 use super::answers::Answered;
 use super::bootstrap::quantile;
@@ -52,6 +54,15 @@ pub struct Vote<'a> {
     pub answer: &'a str,
     /// Above 0.
     pub weight: f64,
+}
+
+/// The answer that leads a vote.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Leader<'a> {
+    /// The answer.
+    pub answer: &'a str,
+    /// Its share of all weight, in `(0, 1]`.
+    pub share: f64,
 }
 
 /// How the completions of a problem vote.
@@ -89,8 +100,7 @@ pub struct Stopped {
 /// ```
 pub fn group_confidences(tokens: &[f32], window: usize) -> Vec<f64> {
     let window = window.clamp(1, tokens.len().max(1));
-    let mean = |tokens: &[f32]| tokens.iter().map(|&token| f64::from(token)).sum::<f64>() / tokens.len() as f64;
-    tokens.windows(window).map(mean).collect()
+    tokens.windows(window).map(mean_confidence).collect()
 }
 
 /// A trace's confidence; none without tokens.
@@ -134,6 +144,11 @@ pub fn bar(scores: &[f64], share: f64) -> Option<f64> {
 /// assert_eq!(weighted_vote(&votes), Some("b"));
 /// ```
 pub fn weighted_vote<'a>(votes: &[Vote<'a>]) -> Option<&'a str> {
+    leader(votes).map(|leader| leader.answer)
+}
+
+/// The answer of [`weighted_vote`], with its share of all weight.
+pub fn leader<'a>(votes: &[Vote<'a>]) -> Option<Leader<'a>> {
     let mut sums: Vec<(&str, f64)> = Vec::new();
     for vote in votes {
         match sums.iter_mut().find(|(answer, _)| *answer == vote.answer) {
@@ -141,7 +156,9 @@ pub fn weighted_vote<'a>(votes: &[Vote<'a>]) -> Option<&'a str> {
             None => sums.push((vote.answer, vote.weight)),
         }
     }
-    sums.into_iter().reduce(|best, next| if next.1 > best.1 { next } else { best }).map(|(answer, _)| answer)
+    let total: f64 = sums.iter().map(|(_, sum)| sum).sum();
+    let (answer, sum) = sums.into_iter().reduce(|best, next| if next.1 > best.1 { next } else { best })?;
+    Some(Leader { answer, share: sum / total })
 }
 
 /// Whether the filtered and weighted vote of these completions is right. Where nobody votes it is not.
@@ -228,7 +245,7 @@ pub fn stopped(completions: &[Answered], warm_up: usize, share: f64, window: usi
     found
 }
 
-fn is_correct(completions: &[&Answered], answer: &str) -> bool {
+pub(super) fn is_correct(completions: &[&Answered], answer: &str) -> bool {
     completions.iter().any(|one| one.is_correct && one.answer.as_deref() == Some(answer))
 }
 

@@ -91,7 +91,21 @@ pub fn sample_each(
     starts.iter().try_for_each(|start| judge.check(start))?;
     let asked: Vec<(usize, u32)> =
         (0..starts.len()).flat_map(|start| (0..plan.samples).map(move |index| (start, index))).collect();
-    let (policy, templates) = (sampler.version(), templates(starts, &plan.params));
+    sample_asked(sampler, judge, starts, &templates(starts, &plan.params), &asked, plan, each)
+}
+
+/// Samples `asked`, completions by their start and their index, each start as its template says; the starts
+/// can be judged. Otherwise as [`sample_each`].
+pub(super) fn sample_asked(
+    sampler: &mut dyn Sampler,
+    judge: &dyn Judge,
+    starts: &[Start],
+    templates: &[SampleRequest],
+    asked: &[(usize, u32)],
+    plan: &CountPlan,
+    each: &mut dyn FnMut(usize, u32, Completion, Verdict),
+) -> Result<(), CountError> {
+    let policy = sampler.version();
     let request = |&(at, index): &(usize, u32)| {
         let key = TraceKey { start: starts[at].id.clone(), policy: policy.clone(), seed: plan.seed, index };
         SampleRequest { seed: key.request_seed(), ..templates[at].clone() }
@@ -125,7 +139,7 @@ pub fn sample_each(
 }
 
 /// Each start once as a request, whose tokens all of its completions share.
-fn templates(starts: &[Start], params: &SamplingParams) -> Vec<SampleRequest> {
+pub(super) fn templates(starts: &[Start], params: &SamplingParams) -> Vec<SampleRequest> {
     let template = |start: &Start| SampleRequest {
         prompt: start.prompt.as_slice().into(),
         prefix: start.prefix.as_slice().into(),

@@ -137,8 +137,7 @@ mod tests {
         set(&mut policy, &[6, OPEN], [40.0, 40.0, 40.0, 40.0, 0.0, 0.0, 0.0, 0.0]);
         set(&mut policy, &[7, OPEN], only(3));
         policy.publish().unwrap();
-        let params = |max_tokens| SamplingParams { temperature: 1.0, top_k: 0, top_p: 1.0, max_tokens, stop: vec![] };
-        let plan = |tokens| CountPlan { samples: 200, params: params(tokens), seed: 4, in_flight: 16 };
+        let plan = |tokens| CountPlan { samples: 200, params: SamplingParams::plain(tokens), seed: 4, in_flight: 16 };
         let starts: Vec<Start> = [6, 7].map(|at| Start::plain(ProblemId::from(format!("p{at}")), vec![at])).into();
         let mut found = |opening: &[u32], tokens: u32| -> [SuccessCount; 2] {
             let asked: Vec<_> = starts.iter().map(|start| (start.clone(), opening.to_vec())).collect();

@@ -14,6 +14,7 @@ pub mod guessing;
 pub mod keywords;
 pub mod likelihood;
 pub mod majority;
+pub mod online;
 pub mod pass_at_k;
 pub mod prefix_sweep;
 pub mod robustness;

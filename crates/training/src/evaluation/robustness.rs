@@ -188,7 +188,7 @@ mod tests {
     fn success_follows_what_is_given() {
         let mut policy = TabularPolicy::uniform(3, 1, 1.0);
         policy.never([2]);
-        let params = SamplingParams { temperature: 1.0, top_k: 0, top_p: 1.0, max_tokens: 4, stop: Vec::new() };
+        let params = SamplingParams::plain(4);
         let plan = CountPlan { samples: 400, params, seed: 3, in_flight: 64 };
         let right = [source("p", vec![1, 1, 1, 1], 1), source("q", vec![1, 1, 1, 1], 2)];
         let wrong = [source("p", vec![0, 1, 1, 1], 3), source("q", vec![1, 1, 0, 1], 4)];

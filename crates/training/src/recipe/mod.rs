@@ -22,7 +22,8 @@ pub use learner::{GradientReduction, Learner, LearnerPlace, ScoringPasses};
 pub use overrides::apply as apply_override;
 pub use plan::{
     Action, Aggregation, Collect, Detect, Detector, Dtype, Evaluate, Keep, LearnerKind, Lora, LoraScaling, LoraTarget,
-    Plan, Policy, Problems, Run, Schedule, Sft, Source, Synthetic, Template, TemplateKind, Train, Until,
+    Plan, Policy, Problems, Run, SWITCH_WORDS, Schedule, Sft, Source, Synthetic, Template, TemplateKind, ThoughtSwitch,
+    Train, Until,
 };
 pub use sampler::{Sampler, SamplerKind};
 pub(crate) use section::section;

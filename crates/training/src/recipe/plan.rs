@@ -482,5 +482,30 @@ section! {
         prefix_sweep: Vec<f64> = vec![0.0, 0.2, 0.4, 0.6, 0.8],
         /// Stored traces that the sweep is over, the first ones; all with 0.
         sweep_traces: usize = 64,
+        /// A penalty on switching thoughts (TIP), a table with `words`, `penalty` and `window`, each with a default:
+        /// all that is evaluated is sampled with it, the curve too. Rollouts of training never are. None without it.
+        thought_switch: Option<ThoughtSwitch> = None,
+    }
+}
+
+/// Words that begin another thought, where nothing else is said.
+pub const SWITCH_WORDS: [&str; 4] = ["wait", "alternatively", "but", "try"];
+
+/// The table `[evaluate.thought_switch]`: `toehold_rollout::SwitchPenalty` says what it does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ThoughtSwitch {
+    /// Words that begin another thought; of one with several tokens, the first.
+    pub words: Vec<String>,
+    /// What is taken from their logits, in `[0, 1e6]`. TIP: 3.
+    pub penalty: f32,
+    /// Tokens of a thought in which it is. TIP: 600.
+    pub window: u32,
+}
+
+impl Default for ThoughtSwitch {
+    /// The paper's numbers, and words of reasoning.
+    fn default() -> ThoughtSwitch {
+        ThoughtSwitch { words: SWITCH_WORDS.map(str::to_owned).to_vec(), penalty: 3.0, window: 600 }
     }
 }

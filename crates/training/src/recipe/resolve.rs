@@ -1,13 +1,17 @@
 //! From the recipe as written to the plan: defaults, then ranges.
 
+use toehold_rollout::SwitchPenalty;
+
 use super::plan::{
-    Collect, DEFAULT_TEXT, Detect, Evaluate, Plan, Policy, Problems, Run, Sft, Template, TemplateKind, Train,
+    Collect, DEFAULT_TEXT, Detect, Evaluate, Plan, Policy, Problems, Run, Sft, Template, TemplateKind, ThoughtSwitch,
+    Train,
 };
 use super::{Method, RecipeError, Verification};
 
 pub(super) fn resolve<O: Method, C: Method>(sections: &toml::Table) -> Result<Plan<O, C>, RecipeError> {
     let table = |name: &str| sections.get(name).and_then(toml::Value::as_table).cloned();
     let section = |name: &str| table(name).unwrap_or_default();
+    refuse_thought_switch(sections)?;
     let plan = Plan {
         run: Run::read(section("run"), "run")?,
         problems: Problems::read(section("problems"), "problems")?,
@@ -26,6 +30,7 @@ pub(super) fn resolve<O: Method, C: Method>(sections: &toml::Table) -> Result<Pl
     };
     check_source(&plan)?;
     check_template(&plan)?;
+    check_thought_switch(&plan)?;
     check_ranges(&plan)?;
     Ok(plan)
 }
@@ -91,6 +96,49 @@ fn check_template<O, C>(plan: &Plan<O, C>) -> Result<(), RecipeError> {
     let text = &plan.policy.template;
     let is_default = !is_chat || text == DEFAULT_TEXT;
     check("policy", "template", "written beside [template] kind = \"chat\"", is_default, "[template] instruction")
+}
+
+/// A penalty on switching thoughts is refused where its rollouts would be stored or learnt from.
+fn refuse_thought_switch(sections: &toml::Table) -> Result<(), RecipeError> {
+    let why = [
+        ("collect", "the store has no field for it, so a prefix could not say how it was drawn"),
+        ("train", "rollouts are learnt from as the policy's own, and a penalty makes their distribution another one"),
+    ];
+    for (section, why) in why {
+        if sections.get(section).and_then(|table| table.get("thought_switch")).is_some() {
+            let reason = format!("{why}\nhint: [evaluate.thought_switch] is for evaluation alone");
+            let (section, key) = (section.to_owned(), "thought_switch".to_owned());
+            return Err(RecipeError::WrongType { section, key, reason });
+        }
+    }
+    Ok(())
+}
+
+/// The numbers of a penalty on switching thoughts, and whether who samples can do it.
+fn check_thought_switch<O, C>(plan: &Plan<O, C>) -> Result<(), RecipeError> {
+    let Some(ThoughtSwitch { words, penalty, .. }) = &plan.evaluate.thought_switch else { return Ok(()) };
+    let section = "evaluate.thought_switch";
+    let is_penalty = (0.0..=SwitchPenalty::MOST).contains(penalty);
+    check(section, "penalty", penalty, is_penalty, "at least 0 and at most 1e6")?;
+    let are_words = !words.is_empty() && words.iter().all(|word| !word.trim().is_empty());
+    check(section, "words", format!("{words:?}"), are_words, "at least one, and none empty")?;
+    let written = "written beside";
+    let is_local = plan.sampler.is_none();
+    check(
+        "evaluate",
+        "thought_switch",
+        format!("{written} [sampler]"),
+        is_local,
+        "the policy itself to sample: no server has a penalty that ends",
+    )?;
+    let is_local = plan.learner.is_none();
+    check(
+        "evaluate",
+        "thought_switch",
+        format!("{written} [learner]"),
+        is_local,
+        "the policy itself to sample: the Tinker API has no such penalty",
+    )
 }
 
 /// One line per rule: the table, the key, the value, whether it is in range, and the range in words.

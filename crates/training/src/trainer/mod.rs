@@ -254,7 +254,8 @@ impl<'a, P: Sampler + Learner> Run<'a, P> {
     ) -> Result<Run<'a, P>, TrainError> {
         let plan = setup.plan;
         let Train { temperature, top_k, top_p, max_tokens, .. } = plan.train;
-        let params = SamplingParams { temperature, top_k, top_p, max_tokens, stop: plan.stop.clone() };
+        let params =
+            SamplingParams { temperature, top_k, top_p, stop: plan.stop.clone(), ..SamplingParams::plain(max_tokens) };
         let found = checkpoint::latest(&plan.checkpoints)?;
         if let Some((path, checkpoint)) = &found {
             if checkpoint.seed != plan.seed {

@@ -82,7 +82,7 @@ impl Judge for HiddenStrings {
 }
 
 pub(crate) fn params(max_tokens: u32) -> SamplingParams {
-    SamplingParams { temperature: 1.0, top_k: 0, top_p: 1.0, max_tokens, stop: Vec::new() }
+    SamplingParams::plain(max_tokens)
 }
 
 /// A plan of `steps` steps for the hidden strings, with its checkpoints in `folder`.

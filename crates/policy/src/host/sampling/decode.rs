@@ -54,6 +54,8 @@ struct Sequence {
     age: usize,
     rng: ChaCha8Rng,
     completion: Completion,
+    /// Tokens of the current thought; 0 where nothing penalises switching it.
+    thought: u32,
     chain: Chain,
     /// Tokens whose keys and values are in the chain.
     cached: usize,
@@ -342,7 +344,8 @@ impl Sequence {
         seed[..8].copy_from_slice(&request.seed.to_le_bytes());
         let cached = request.prompt.len() + request.prefix.len();
         let (completion, chain) = (Completion::default(), Chain::default());
-        Sequence { rank, age, rng: ChaCha8Rng::from_seed(seed), completion, chain, cached }
+        let thought = request.params.thought_switch.as_ref().map_or(0, |switch| switch.age(&request.prefix));
+        Sequence { rank, age, rng: ChaCha8Rng::from_seed(seed), completion, thought, chain, cached }
     }
 
     /// The row of the last token that was drawn.
@@ -360,12 +363,19 @@ impl Sequence {
         drawing: &mut Drawing,
     ) -> Result<ControlFlow<()>, usize> {
         let params = &request.params;
-        let drawn = drawing.draw(logits, params, &mut self.rng);
+        let drawn = drawing.draw(logits, params, self.thought, &mut self.rng);
         let (token, behavior) = drawn.ok_or(self.completion.tokens.len())?;
         self.completion.tokens.push(token);
         self.completion.behavior.push(behavior);
+        if let Some(switch) = &params.thought_switch {
+            self.thought = switch.next_age(self.thought, token);
+        }
         if params.stop.contains(&token) {
             self.completion.stop = StopReason::EndOfText;
+            return Ok(ControlFlow::Break(()));
+        }
+        if params.stop_below.is_some_and(|stop| stop.is_due(&self.completion.behavior)) {
+            self.completion.stop = StopReason::Confidence;
             return Ok(ControlFlow::Break(()));
         }
         if self.completion.tokens.len() >= params.max_tokens as usize {

@@ -146,8 +146,12 @@ fn check(engine: &Engine, index: usize, request: &SampleRequest) -> Result<(), S
     if max_tokens == 0 {
         return bad("max_tokens is 0, expected at least 1".into());
     }
+    if let Err(reason) = request.params.check_local() {
+        return bad(reason);
+    }
     let vocabulary = engine.config().vocab_size;
-    let mut tokens = request.prompt.iter().chain(request.prefix.iter());
+    let switches = request.params.thought_switch.as_ref().map_or(&[][..], |switch| &switch.tokens);
+    let mut tokens = request.prompt.iter().chain(request.prefix.iter()).chain(switches);
     if let Some(&token) = tokens.find(|token| **token as usize >= vocabulary) {
         return Err(SampleError::UnknownToken { index, token, vocabulary });
     }

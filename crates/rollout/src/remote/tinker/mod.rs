@@ -379,6 +379,10 @@ impl Tinker {
         if prompt.is_empty() {
             return Err(SampleError::BadRequest { index, reason: "the prompt is empty".into() });
         }
+        if let Some(asked) = params.local_only() {
+            let reason = format!("it asks for {asked}, which the Tinker API has no parameter for");
+            return Err(SampleError::BadRequest { index, reason });
+        }
         Ok(())
     }
 }

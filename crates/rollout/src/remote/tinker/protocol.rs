@@ -271,7 +271,7 @@ mod tests {
     /// What is made of an answer, where at most three tokens were asked for, 9 ends a completion and 10 is no token.
     #[track_caller]
     fn check(answer: Value, expected: Expect) {
-        let params = SamplingParams { temperature: 1.0, top_k: 0, top_p: 1.0, max_tokens: 3, stop: vec![9] };
+        let params = SamplingParams { stop: vec![9], ..SamplingParams::plain(3) };
         let kept = Sequence::only(answer).and_then(|mut sequence| {
             let stop = sequence.check(&params, 10)?;
             Ok(format!("{:?} {:?} {stop:?}", sequence.tokens, sequence.logprobs))

@@ -142,7 +142,7 @@ impl Workload {
     pub(super) fn requests(&self, round: u64, vocabulary: usize) -> Vec<SampleRequest> {
         let max_tokens = u32::try_from(self.completion).unwrap_or(u32::MAX);
         // Without an end token every completion has the length that was asked for.
-        let params = SamplingParams { temperature: 1.0, top_k: 0, top_p: 1.0, max_tokens, stop: Vec::new() };
+        let params = SamplingParams::plain(max_tokens);
         let mut requests = Vec::with_capacity(self.starts.len() * self.group);
         let moved = |tokens: &[TokenId]| tokens.iter().map(|&token| moved(token, round, vocabulary)).collect();
         for start in &self.starts {

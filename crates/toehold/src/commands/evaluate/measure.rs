@@ -4,22 +4,29 @@
 //! measured again only for other options. Before is the base policy, after the one that training ended
 //! with.
 
-use anyhow::{Context as _, Result};
-use clap::{Args, ValueEnum};
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, ValueEnum, value_parser};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use toehold_policy::Policy;
-use toehold_rollout::Problem;
+use toehold_rollout::{Problem, SwitchPenalty};
 use toehold_training::evaluation::confidence::WINDOW;
+use toehold_training::evaluation::online::OnlinePlan;
+use toehold_training::recipe::SWITCH_WORDS;
 
+use super::vote::{BAR, WARM_UP};
 use super::{
-    drift, guessing, keywords, last_checkpoint, likelihood, perturbed, restored, robustness, underthinking, vote,
+    drift, guessing, keywords, last_checkpoint, likelihood, online, perturbed, restored, robustness, underthinking,
+    vote,
 };
 use crate::interrupt::{self, Interrupted};
 use crate::prepare::Prepared;
 use crate::run_folder::write_whole;
 use crate::terminal::{self, Output, Progress};
+
+/// The share of the votes that is a clear result; DeepConf's number.
+const CONSENSUS: f64 = 0.95;
 
 /// What else is measured.
 #[derive(Clone, Debug, Args)]
@@ -27,12 +34,29 @@ pub struct MeasureArgs {
     /// Measure this, too; several are separated by commas
     #[arg(long, value_enum, value_delimiter = ',', value_name = "WHAT")]
     pub measure: Vec<Measure>,
-    /// Tokens of a window of confidence, in `vote`
+    /// Tokens of a window of confidence, in `vote` and `online`
     #[arg(long, default_value_t = WINDOW, value_name = "TOKENS", value_parser = at_least_one)]
     pub window: usize,
-    /// Words that begin another thought, in `underthinking`; separated by commas
-    #[arg(long, value_delimiter = ',', value_name = "WORDS", default_values = ["wait", "alternatively", "but", "try"])]
+    /// Completions of each problem that are sampled whole and set the bar, in `online`
+    #[arg(long, default_value_t = WARM_UP, value_name = "COMPLETIONS", value_parser = value_parser!(u32).range(1..))]
+    pub warm_up: u32,
+    /// The share of their lowest windows that the bar lets pass, in `online`
+    #[arg(long, default_value_t = BAR, value_name = "SHARE", value_parser = some_share)]
+    pub kept: f64,
+    /// The share of the votes with which an answer has won, in `online`
+    #[arg(long, default_value_t = CONSENSUS, value_name = "SHARE", value_parser = some_share)]
+    pub consensus: f64,
+    /// Words that begin another thought, in `underthinking`, separated by commas; those of
+    /// [evaluate.thought_switch], or wait, alternatively, but, try, unless given
+    #[arg(long, value_delimiter = ',', value_name = "WORDS")]
     pub switch: Vec<String>,
+    /// Measure `underthinking` with this penalty on switching thoughts, too (TIP: 3); with that of
+    /// [evaluate.thought_switch] unless given
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    pub penalty: Option<f32>,
+    /// Tokens from a thought's beginning in which --penalty holds
+    #[arg(long, default_value_t = 600, value_name = "TOKENS", requires = "penalty")]
+    pub penalty_window: u32,
     /// Strategies to count, in `keywords`: words or phrases, separated by commas, with `|` between those of one
     /// strategy; those of the problems' family, or common words of reasoning, unless given
     #[arg(long, value_delimiter = ',', value_name = "PHRASES")]
@@ -49,7 +73,7 @@ pub struct MeasureArgs {
     #[arg(long, value_name = "TEXT")]
     pub opening: Option<String>,
     /// Tokens of a guess at most, in `guessing`: few, so that there is no room for work
-    #[arg(long, default_value_t = 32, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 32, value_name = "TOKENS", value_parser = value_parser!(u32).range(1..))]
     pub guess_tokens: u32,
     /// The share of right guesses above which a problem is listed for being left out, in `guessing`
     #[arg(long, default_value_t = 0.2, value_name = "SHARE", value_parser = share)]
@@ -61,6 +85,8 @@ pub struct MeasureArgs {
 pub enum Measure {
     /// Majority votes, votes weighed by confidence, and stopping early
     Vote,
+    /// Votes in which doubtful completions are stopped and a clear result ends the vote
+    Online,
     /// Success from the beginnings of wrong and of right traces, with corrupted ones as controls
     Robustness,
     /// How far the policy has moved from the stored prefixes, in log-probability and in success
@@ -124,6 +150,14 @@ pub(super) fn execute(prepared: &Prepared, args: &MeasureArgs, output: &Output) 
                 })?;
                 told(output, "vote", &found, vote::table(&found))
             }
+            Measure::Online => {
+                let plan = args.online()?;
+                let options = json!({
+                    "window": plan.window, "warm-up": plan.warm_up, "kept": plan.kept, "consensus": plan.consensus
+                });
+                let found = kept(prepared, "online", options, output, |place| online::measure(place, &plan))?;
+                told(output, "online", &found, online::table(&found))
+            }
             Measure::Robustness => {
                 let found = robustness(prepared, output)?;
                 told(output, "robustness", &found, robustness::table(&found))
@@ -138,9 +172,14 @@ pub(super) fn execute(prepared: &Prepared, args: &MeasureArgs, output: &Output) 
                 told(output, "perturbed", &found, perturbed::table(&found))
             }
             Measure::Underthinking => {
-                let options = json!({ "switch": args.switch });
+                let (words, penalty) = args.thought_switch(prepared)?;
+                let mut options = json!({ "switch": words });
+                if let Some((penalty, window)) = penalty {
+                    options["penalty"] = json!(penalty);
+                    options["penalty-window"] = json!(window);
+                }
                 let found = kept(prepared, "underthinking", options, output, |place| {
-                    underthinking::measure(place, &args.switch)
+                    underthinking::measure(place, &words, penalty)
                 })?;
                 told(output, "underthinking", &found, underthinking::table(&found))
             }
@@ -235,6 +274,32 @@ fn resume_command(prepared: &Prepared, name: &str, options: &Value) -> String {
     command
 }
 
+/// A penalty on logits, and its window in tokens.
+type Penalty = (f32, u32);
+
+impl MeasureArgs {
+    fn online(&self) -> Result<OnlinePlan> {
+        let window = u32::try_from(self.window).context("--window is too large")?;
+        Ok(OnlinePlan { warm_up: self.warm_up, kept: self.kept, window, consensus: self.consensus })
+    }
+
+    /// The words that begin another thought, and a penalty on them with its window where one is asked for, here
+    /// or in the recipe.
+    fn thought_switch(&self, prepared: &Prepared) -> Result<(Vec<String>, Option<Penalty>)> {
+        let written = prepared.plan.evaluate.thought_switch.as_ref();
+        let of_recipe = || written.map_or_else(|| SWITCH_WORDS.map(str::to_owned).to_vec(), |one| one.words.clone());
+        let words = if self.switch.is_empty() { of_recipe() } else { self.switch.clone() };
+        let penalty = match self.penalty {
+            Some(penalty) if !(0.0..=SwitchPenalty::MOST).contains(&penalty) => {
+                bail!("--penalty is {penalty}, expected at least 0 and at most 1e6")
+            }
+            Some(penalty) => Some((penalty, self.penalty_window)),
+            None => written.map(|one| (one.penalty, one.window)),
+        };
+        Ok((words, penalty))
+    }
+}
+
 impl Workplace<'_> {
     /// Says what comes next.
     ///
@@ -277,6 +342,10 @@ fn share(text: &str) -> Result<f64, String> {
         Ok(_) => Err("expected in [0, 1]".to_owned()),
         Err(error) => Err(format!("{error}")),
     }
+}
+
+fn some_share(text: &str) -> Result<f64, String> {
+    share(text).ok().filter(|share| *share > 0.0).ok_or_else(|| "expected above 0 and at most 1".to_owned())
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

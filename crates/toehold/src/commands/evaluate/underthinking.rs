@@ -1,25 +1,54 @@
-//! How much of a wrong trace comes after a thought that would have led to the answer.
+//! How much of a wrong trace comes after a thought that would have led to the answer; where it is asked for,
+//! also with a penalty on switching thoughts.
 //!
 //! Of each problem the first wrong completion that ended by itself; the policy that wrote it goes on
-//! from the end of each of its thoughts.
+//! from the end of each of its thoughts. It goes on without the penalty in both cases: whether a thought was
+//! right is asked in one way, and only what was written differs.
 
-use anyhow::{Result, bail};
+use std::collections::HashMap;
+
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
-use toehold_rollout::{Origin, Start, StopReason, TokenId, TokenizerFile};
+use toehold_policy::Policy;
+use toehold_rollout::{Origin, ProblemId, SamplingParams, Start, StopReason, SuccessCount, SwitchPenalty, TokenId};
 use toehold_training::curriculum::cut::answer_limit;
 use toehold_training::evaluation::underthinking::{Thought, is_right, thoughts, underthinking};
-use toehold_training::evaluation::{count_successes, sample_each};
+use toehold_training::evaluation::{CountPlan, count_successes, sample_each};
+use toehold_verifier::Verifier;
 
 use super::measure::{Both, Workplace};
-use super::{count_plan, first};
+use super::{count_plan, first, rate};
+use crate::prepare::Prepared;
 use crate::terminal;
+use crate::thought_switch::switch_tokens;
 
 /// The underthinking of both policies.
-pub(super) type Underthinking = Both<PolicyUnderthinking>;
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Underthinking {
+    /// Of the policies as they are.
+    #[serde(flatten)]
+    pub(super) plain: Both<PolicyUnderthinking>,
+    /// With a penalty on switching thoughts, where one was asked for.
+    pub(super) penalised: Option<Penalised>,
+}
+
+/// The underthinking of both policies with a penalty on switching thoughts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Penalised {
+    /// What is taken from the logits of the words that begin another thought.
+    pub(super) penalty: f32,
+    /// Tokens of a thought in which it is.
+    pub(super) window: u32,
+    /// What came of it.
+    #[serde(flatten)]
+    pub(super) found: Both<PolicyUnderthinking>,
+}
 
 /// The underthinking of one policy.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct PolicyUnderthinking {
+    /// Of all completions.
+    pub(super) count: SuccessCount,
     /// ξ; none without a wrong completion.
     pub(super) value: Option<f64>,
     /// The wrong completions, one per problem.
@@ -36,34 +65,78 @@ struct Wrong {
     limit: usize,
 }
 
-pub(super) fn measure(place: &mut Workplace<'_>, words: &[String]) -> Result<Underthinking> {
+/// What completions are taken apart by.
+struct Question<'a> {
+    prepared: &'a Prepared,
+    verifiers: HashMap<&'a ProblemId, Verifier>,
+    starts: Vec<Start>,
+    switches: Vec<TokenId>,
+    plan: CountPlan,
+}
+
+pub(super) fn measure(
+    place: &mut Workplace<'_>,
+    words: &[String],
+    penalty: Option<(f32, u32)>,
+) -> Result<Underthinking> {
     let prepared = place.prepared;
-    let switches = switch_tokens(&prepared.tokenizer, words);
-    if switches.is_empty() {
-        bail!("the tokenizer has none of the words {}\nhint: name others with --switch", words.join(", "));
-    }
+    let switches = switch_tokens(&prepared.tokenizer, words, "--switch")?;
     let judge = prepared.judge(place.problems);
     let settings = &prepared.plan.evaluate;
-    let plan = count_plan(prepared, settings.curve_samples);
-    let starts = first(prepared.starts.clone(), settings.sweep_traces);
-    let decode = |tokens: &[TokenId]| prepared.tokenizer.decode(tokens);
-    let mut results = Vec::new();
-    for turn in 0..2 {
-        place.tick(["before", "after"][turn])?;
-        let policy = &mut *place.policies.each()[turn].1;
+    let mut plan = count_plan(prepared, settings.curve_samples);
+    plan.params.thought_switch = None;
+    let question = Question {
+        prepared,
+        verifiers: place.problems.iter().map(|problem| (&problem.id, problem.verifier)).collect(),
+        starts: first(prepared.starts.clone(), settings.sweep_traces),
+        switches,
+        plan,
+    };
+    let mut both = |penalty: Option<(f32, u32)>| -> Result<Both<PolicyUnderthinking>> {
+        let thought_switch =
+            penalty.map(|(penalty, window)| SwitchPenalty { tokens: question.switches.clone(), penalty, window });
+        let params = SamplingParams { thought_switch, ..question.plan.params.clone() };
+        let mut of = |turn: usize| {
+            let words = ["before", "after"][turn];
+            place.tick(&penalty.map_or(words.to_owned(), |_| format!("{words}, with the penalty")))?;
+            question.ask(place.policies.each()[turn].1, &judge, &params)
+        };
+        Ok(Both { before: of(0)?, after: of(1)? })
+    };
+    let plain = both(None)?;
+    let penalised = penalty.map(|(penalty, window)| -> Result<Penalised> {
+        Ok(Penalised { penalty, window, found: both(Some((penalty, window)))? })
+    });
+    Ok(Underthinking { plain, penalised: penalised.transpose()? })
+}
+
+impl Question<'_> {
+    /// The underthinking of completions that `policy` samples with `params`.
+    fn ask(
+        &self,
+        policy: &mut Policy,
+        judge: &dyn toehold_rollout::collect::Judge,
+        params: &SamplingParams,
+    ) -> Result<PolicyUnderthinking> {
+        let (starts, plan) = (&self.starts, &self.plan);
         // The wrong one of the lowest index, whatever the order in which they end.
         let mut wrong: Vec<Option<(u32, Vec<TokenId>)>> = vec![None; starts.len()];
-        sample_each(policy, &judge, &starts, &plan, &mut |at, index, completion, verdict| {
-            let failed = verdict.outcome.is_judged() && !verdict.outcome.is_correct();
-            let is_wrong = failed && completion.stop == StopReason::EndOfText;
+        let mut count = SuccessCount::default();
+        let sampled = CountPlan { params: params.clone(), ..plan.clone() };
+        sample_each(policy, judge, starts, &sampled, &mut |at, index, completion, verdict| {
+            if !verdict.outcome.is_judged() {
+                return;
+            }
+            count.add(verdict.outcome.is_correct());
+            let is_wrong = !verdict.outcome.is_correct() && completion.stop == StopReason::EndOfText;
             if is_wrong && wrong[at].as_ref().is_none_or(|(before, _)| index < *before) {
                 wrong[at] = Some((index, completion.tokens));
             }
         })?;
+        let decode = |tokens: &[TokenId]| self.prepared.tokenizer.decode(tokens);
         let taken = |(start, found): (&Start, Option<(u32, Vec<TokenId>)>)| {
-            let problem = place.problems.iter().find(|problem| problem.id == start.problem)?;
             let (_, tokens) = found?;
-            let limit = answer_limit(problem.verifier, &tokens, &decode);
+            let limit = answer_limit(*self.verifiers.get(&start.problem)?, &tokens, &decode);
             Some(Wrong { start: start.clone(), tokens, limit })
         };
         let wrong: Vec<Wrong> = starts.iter().zip(wrong).filter_map(taken).collect();
@@ -71,7 +144,7 @@ pub(super) fn measure(place: &mut Workplace<'_>, words: &[String]) -> Result<Und
         let mut ends = Vec::new();
         let mut prefixes = Vec::new();
         for (at, one) in wrong.iter().enumerate() {
-            for thought in thoughts(&one.tokens, |token| switches.contains(&token)) {
+            for thought in thoughts(&one.tokens, |token| self.switches.contains(&token)) {
                 let end = thought.end.min(one.limit);
                 if end > thought.start {
                     let origin = Origin { trace: None, source_tokens: one.tokens.len() as u32 };
@@ -81,7 +154,7 @@ pub(super) fn measure(place: &mut Workplace<'_>, words: &[String]) -> Result<Und
                 }
             }
         }
-        let counts = count_successes(policy, &judge, &prefixes, &plan)?;
+        let counts = count_successes(policy, judge, &prefixes, plan)?;
         let mut found: Vec<Thought> =
             wrong.iter().map(|one| Thought { tokens: one.tokens.len(), first_right: None }).collect();
         for (&(at, end), count) in ends.iter().zip(&counts) {
@@ -89,33 +162,12 @@ pub(super) fn measure(place: &mut Workplace<'_>, words: &[String]) -> Result<Und
                 found[at].first_right = Some(end);
             }
         }
-        results.push(PolicyUnderthinking { value: underthinking(&found), wrong: found, thoughts: ends.len() });
+        Ok(PolicyUnderthinking { count, value: underthinking(&found), wrong: found, thoughts: ends.len() })
     }
-    Ok(Both::of(results).unwrap_or_else(|| Both { before: Default::default(), after: Default::default() }))
-}
-
-/// The first token of each word, as a line's first word and inside a line, in small and capital letters;
-/// those that the tokenizer does not know are left out.
-fn switch_tokens(tokenizer: &TokenizerFile, words: &[String]) -> Vec<TokenId> {
-    let mut found = Vec::new();
-    for word in words.iter().filter(|word| !word.is_empty()) {
-        let mut letters = word.chars();
-        let capital: String = letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect();
-        for text in [word.clone(), capital.clone(), format!(" {word}"), format!(" {capital}")] {
-            let token = tokenizer.encode(&text).ok().and_then(|tokens| tokens.first().copied());
-            let Some(token) = token else { continue };
-            let written = tokenizer.decode_raw(&[token]);
-            let is_known = !written.trim().is_empty() && text.trim().starts_with(written.trim());
-            if is_known && !found.contains(&token) {
-                found.push(token);
-            }
-        }
-    }
-    found
 }
 
 pub(super) fn table(found: &Underthinking) -> String {
-    let row = |(policy, one): (&str, &PolicyUnderthinking)| {
+    let row = |penalty: &str, (policy, one): (&str, &PolicyUnderthinking)| {
         let with_right = one.wrong.iter().filter(|thought| thought.first_right.is_some()).count();
         let mean = |sum: usize| match one.wrong.len() {
             0 => "–".to_owned(),
@@ -123,6 +175,8 @@ pub(super) fn table(found: &Underthinking) -> String {
         };
         vec![
             policy.to_owned(),
+            penalty.to_owned(),
+            rate(one.count),
             terminal::count(one.wrong.len() as u64),
             mean(one.wrong.iter().map(|thought| thought.tokens).sum()),
             mean(one.thoughts),
@@ -130,6 +184,20 @@ pub(super) fn table(found: &Underthinking) -> String {
             one.value.map_or("–".to_owned(), terminal::percent),
         ]
     };
-    let headers = ["policy", "wrong traces", "tokens", "thoughts", "with a right one", "underthinking"];
-    terminal::table(&headers, &found.each().map(row))
+    let mut rows: Vec<Vec<String>> = found.plain.each().map(|one| row("none", one)).into();
+    if let Some(Penalised { penalty, window, found }) = &found.penalised {
+        let penalty = format!("{penalty} for {window} tokens");
+        rows.extend(found.each().map(|one| row(&penalty, one)));
+    }
+    let headers = [
+        "policy",
+        "penalty",
+        "right [95 %]",
+        "wrong traces",
+        "tokens",
+        "thoughts",
+        "with a right one",
+        "underthinking",
+    ];
+    terminal::table(&headers, &rows)
 }

@@ -17,10 +17,10 @@ use crate::terminal;
 const DRAWS: u32 = 64;
 
 /// Completions that set the bar of stopping; DeepConf's number.
-const WARM_UP: usize = 16;
+pub(super) const WARM_UP: u32 = 16;
 
 /// The share of groups that the bar lets pass; DeepConf's careful setting.
-const BAR: f64 = 0.9;
+pub(super) const BAR: f64 = 0.9;
 
 /// Votes of both policies.
 pub(super) type Votes = Both<Vec<SetVotes>>;
@@ -89,7 +89,7 @@ fn votes(set: &str, problems: &[Vec<Answered>], ks: &[u32], window: usize, seed:
         let weighing = Weighing { score, kept, window };
         WeighedVotes { weighing, at_k: ks.iter().filter_map(|&k| at_k(weighing, k)).collect() }
     };
-    let has_more = problems.iter().all(|completions| completions.len() > WARM_UP);
+    let has_more = problems.iter().all(|completions| completions.len() > WARM_UP as usize);
     SetVotes {
         set: set.to_owned(),
         majority: ks.iter().filter_map(|&k| majority_over_problems(&ballots, k, seed)).collect(),
@@ -101,7 +101,7 @@ fn votes(set: &str, problems: &[Vec<Answered>], ks: &[u32], window: usize, seed:
 fn online(problems: &[Vec<Answered>], window: usize) -> Online {
     let mut online = Online::default();
     for completions in problems {
-        let Stopped { is_correct, stopped, tokens, all_tokens } = stopped(completions, WARM_UP, BAR, window);
+        let Stopped { is_correct, stopped, tokens, all_tokens } = stopped(completions, WARM_UP as usize, BAR, window);
         online.count.add(is_correct);
         online.stopped += stopped as u64;
         online.completions += completions.len() as u64;
