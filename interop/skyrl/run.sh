@@ -1,27 +1,42 @@
 #!/usr/bin/env bash
-# Twenty steps through SkyRL's server on the processor with REINFORCE, GRPO and CISPO, from one base:
+# Twenty steps through SkyRL's server on the processor with REINFORCE, GRPO and CISPO, and the same here, from one
+# base and one adapter:
 #
-#   cargo build --release && interop/skyrl/run.sh FOLDER
+#   cargo build --release --workspace --bins --examples && interop/skyrl/run.sh OUT [VENV]
 #
-# FOLDER keeps the virtual environment (from PyPI), the base, and the runs; what is there already is used.
+# OUT keeps the base, the adapter that the server begins with, and the runs; VENV is a virtual environment that has
+# SkyRL, or is made so from PyPI (OUT/venv without it). What is there already is used. TOEHOLD names the program, BOTH
+# the example both_learners, if they are not in target/release.
 set -euo pipefail
-mkdir -p "$1"
 here=$(cd "$(dirname "$0")" && pwd)
-toehold=${TOEHOLD:-$here/../../target/release/toehold}
-cd "$1"
+out=${1:?usage: interop/skyrl/run.sh OUT [VENV]}
+mkdir -p "$out"
+venv=$(realpath "${2:-$out/venv}")
+toehold=$(realpath "${TOEHOLD:-$here/../../target/release/toehold}")
+both=$(realpath "${BOTH:-$here/../../target/release/examples/both_learners}")
+server=http://127.0.0.1:8471
+cd "$out"
 [ -d base ] || "$toehold" pretrain --quiet --family chain --effort 0.3 --out base
-"$here/serve.sh" venv base 8471 > server.log 2>&1 &
-trap 'kill %1' EXIT
-for _ in $(seq 300); do
-    ! curl --silent --fail http://127.0.0.1:8471/api/v1/healthz > /dev/null || break
+# A server knows nothing of the one before it.
+rm -rf kept
+"$here/serve.sh" "$venv" base 8471 kept > server.log 2>&1 &
+serving=$!
+trap 'kill $serving 2> /dev/null; wait $serving || true' EXIT
+until curl --silent --fail $server/api/v1/healthz > /dev/null; do
+    kill -0 $serving 2> /dev/null || { tail -5 server.log; exit 1; }
     sleep 1
 done
+[ -d start ] || python3 "$here/start.py" $server base kept 8 start
 for objective in reinforce grpo cispo; do
-    "$toehold" train "$here/recipe.toml" --set "run.name=\"$objective\"" --set "objective.kind=\"$objective\"" "${@:2}"
-    # Reward and the distance of the server's two engines, step by step.
-    grep '"event":"step"' "runs/$objective/events.jsonl" |
-        python3 -c 'import json, sys
-for line in sys.stdin:
-    step = json.loads(line)
-    print(step["step"], "reward", round(step["reward"], 3), "mismatch", round(step["mismatch"], 6))'
+    for seed in 1 2 3; do
+        of=(--quiet --set "objective.kind=\"$objective\"" --set "run.seed=$seed")
+        "$toehold" train "$here/recipe.toml" "${of[@]}" --set "run.name=\"server-$objective-$seed\""
+        "$toehold" train "$here/recipe.toml" "${of[@]}" --set "run.name=\"here-$objective-$seed\"" \
+            --set learner.kind=local --set 'learner.endpoint=""' --set policy.model=start
+    done
+done
+python3 "$here/rewards.py" runs
+for objective in reinforce grpo cispo; do
+    echo "$objective: the traces of runs/server-$objective-1, learnt here and by the server"
+    "$both" "runs/server-$objective-1" start
 done

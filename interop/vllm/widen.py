@@ -5,6 +5,9 @@ of i / 8, are put where a head of 32 has that frequency, (2 i, 2 i + 16); everyt
 head then divides by a root of mean squares that is smaller by the square root of 2, for queries and keys alike, and
 the scores are divided by the root of 32 instead of 16: together a factor of the square root of 2, which the queries'
 norm takes out. The norm's epsilon stays, so the two differ by about as much as it is small, 1e-6.
+
+The copy's head is a matrix of its own beside the embedding, but for a third argument `tied`: on processors vLLM 0.32
+multiplies by a packed copy of a tied head, which `reload_weights` leaves as it was.
 """
 
 import json
@@ -38,10 +41,13 @@ for name, weight in list(tensors.items()):
         # The root of mean squares over 32 is that over 16 divided by the root of 2, so what is normed is larger by
         # it; for keys and queries once each, of which the longer scale takes one.
         tensors[name] = rows(weight) / (2 ** 0.5 if "q_norm" in name else 1.0)
+is_tied = sys.argv[3:] == ["tied"]
+if not is_tied:
+    tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone()
 target.mkdir(parents=True, exist_ok=True)
 for path in source.iterdir():
     if path.suffix == ".json":
         shutil.copy(path, target)
-config["head_dim"] = 32
+config |= {"head_dim": 32, "tie_word_embeddings": is_tied}
 (target / "config.json").write_text(json.dumps(config, indent=2))
 save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})

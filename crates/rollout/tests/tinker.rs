@@ -158,3 +158,27 @@ fn a_server_that_is_slow_is_waited_for() {
     let (address, _) = replay::serve(exchanges);
     assert!(Tinker::connect(exchange::options(&address, "base")).is_ok());
 }
+
+/// Connections break; what changes nothing is asked again.
+#[test]
+fn sampling_and_scoring_outlive_a_broken_connection() {
+    let mut exchanges = replay::read(SKYRL);
+    for route in ["/asample", "/forward"] {
+        let at = exchanges.iter().position(|exchange| exchange.path.ends_with(route)).unwrap();
+        let broken = Exchange { status: 0, ..exchanges[at].clone() };
+        exchanges.splice(at..at, vec![broken; 2]);
+    }
+    let (address, left) = replay::serve(exchanges);
+    let dir = tempfile::tempdir().unwrap();
+    assert!(exchange::live(&address, "base", dir.path()).is_ok());
+    assert_eq!(left.lock().unwrap().len(), 0, "asked as often as it broke");
+}
+
+/// Whether the weights have moved nobody can say.
+#[test]
+fn a_step_is_not_sent_twice() {
+    check(
+        change("optim_step", |e| e.status = 0),
+        expect!["http://server/api/v1/optim_step: the connection broke: connection closed before message completed"],
+    );
+}

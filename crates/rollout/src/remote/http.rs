@@ -230,7 +230,9 @@ impl Http {
             reqwest::Client::builder()
                 .redirect(reqwest::redirect::Policy::none())
                 .connect_timeout(Duration::from_secs(10))
-                .pool_idle_timeout(Duration::from_secs(30))
+                // Below the 5 s after which uvicorn, which most of these servers are run by, closes a connection: a
+                // question that is sent just then gets no answer.
+                .pool_idle_timeout(Duration::from_secs(3))
                 .tcp_nodelay(true)
         };
         let build = |builder: reqwest::ClientBuilder| builder.build().map_err(|e| SetupError::Start(e.to_string()));

@@ -11,6 +11,7 @@ use serde_json::Value;
 pub(crate) struct Exchange {
     pub(crate) path: String,
     pub(crate) request: Value,
+    /// 0 closes the connection instead of an answer.
     pub(crate) status: u64,
     /// The answer's body.
     pub(crate) answer: String,
@@ -76,6 +77,9 @@ fn answer(mut stream: &TcpStream, left: &Mutex<Vec<Exchange>>) -> Option<()> {
             None => (400, format!("{{\"detail\":\"nobody asked {path} this: {request}\"}}").replace('\\', "")),
         }
     };
+    if status == 0 {
+        return None;
+    }
     write!(stream, "HTTP/1.1 {status} as recorded\r\ncontent-length: {}\r\n\r\n{answer}", answer.len()).ok()
 }
 

@@ -1,7 +1,8 @@
 //! Calls to one server of the Tinker API: a session that is kept alive, and futures that are waited for.
 //!
 //! A call that changes weights is sent once: when its answer is lost, nobody can say whether it happened, so
-//! the run stops, and goes on from its checkpoint. Waiting for a future changes nothing and is repeated.
+//! the run stops, and goes on from its checkpoint. Sampling, scoring and waiting for a future change nothing and are
+//! repeated.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,6 +40,10 @@ const CALL: Duration = Duration::from_secs(60);
 const HEARTBEAT: Duration = Duration::from_secs(20);
 /// Questions at once.
 const IN_FLIGHT: usize = 64;
+/// Routes that change nothing on the server, so that a question may be sent twice.
+const HARMLESS: [&str; 2] = ["asample", "forward"];
+/// How often such a question is sent while the connection breaks, within 4 s.
+const SENT_AT_MOST: u32 = 5;
 
 impl Session {
     /// Opens a session, and tells the server every 20 seconds that it is still wanted.
@@ -127,10 +132,25 @@ impl Server {
         self.http.post(&self.address, &path(route), body, deadline).await
     }
 
+    /// Asks for something that takes time.
+    async fn promise(&self, route: &str, body: &Value) -> Result<Value, HttpError> {
+        let mut left = if HARMLESS.contains(&route) { SENT_AT_MOST } else { 1 };
+        let mut pause = Duration::from_millis(100);
+        loop {
+            left -= 1;
+            match self.post(route, body, CALL).await {
+                Err(HttpError { cause: Cause::Connect(_) | Cause::Broken(_), .. }) if left > 0 => {}
+                answered => return answered,
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 3;
+        }
+    }
+
     /// Asks, and then asks for what came of it until it is there.
     async fn future(&self, route: &str, body: &Value) -> Result<Value, TinkerError> {
         let begun = Instant::now();
-        let promise = self.post(route, body, CALL).await?;
+        let promise = self.promise(route, body).await?;
         let request = text(self, route, &promise, "request_id")?;
         let body = json!({ "request_id": request });
         let mut pause = Duration::from_millis(100);
