@@ -265,9 +265,9 @@ fn a_penalty_on_switching_thoughts_is_for_evaluation_by_the_policy_itself() {
     );
     check(
         &["evaluate.thought_switch={}", "learner.kind=tinker", "learner.endpoint=\"http://a\""],
-        expect![[r#"
-            [learner] has no key `model`
-            hint: there are kind, endpoint, base_model, key_env, rank, seed, beta1, beta2, eps, weight_decay, passes, reduction, patience_s"#]],
+        expect![
+            "[evaluate] thought_switch is written beside [learner], expected the policy itself to sample: the Tinker API has no such penalty"
+        ],
     );
 }
 

@@ -234,7 +234,7 @@ fn single_stages() {
                                              which is runs]
                   --measure <WHAT>           Measure this, too; several are separated by commas [possible
                                              values: vote, online, robustness, drift, perturbed, underthinking,
-                                             keywords, likelihood]
+                                             keywords, likelihood, guessing]
                   --window <TOKENS>          Tokens of a window of confidence, in `vote` and `online` [default:
                                              2048]
                   --warm-up <COMPLETIONS>    Completions of each problem that are sampled whole and set the bar,
@@ -258,6 +258,12 @@ fn single_stages() {
                   --trace <ROWS>             Traces whose likelihood is followed, in `likelihood`, by their rows
                                              in the store and separated by commas; one of each outcome per
                                              problem unless given
+                  --opening <TEXT>           The text that opens an answer, in `guessing`; unless given, the one
+                                             that each problem's verifier reads an answer after
+                  --guess-tokens <TOKENS>    Tokens of a guess at most, in `guessing`: few, so that there is no
+                                             room for work [default: 32]
+                  --guessable <SHARE>        The share of right guesses above which a problem is listed for
+                                             being left out, in `guessing` [default: 0.2]
               -q, --quiet                    Print only results, warnings and errors
                   --json                     Print results and events as JSON, one object a line, instead of
                                              tables

@@ -121,8 +121,8 @@ fn votes_stop_early_and_thoughts_are_kept_to() {
     assert!(penalised["before"] != plain["before"], "the penalty changes what is written: {penalised}");
     let none = &events(&place, "--measure underthinking --switch slow,fast --penalty 0")[0].1;
     assert_eq!(none["penalised"]["before"], plain["before"]);
-    let text =
-        place.toehold("evaluate runs/r --measure online,underthinking --warm-up 2 --penalty 3").succeeded().stdout;
+    let both_of_them = "evaluate runs/r --measure online,underthinking --warm-up 2 --switch slow,fast --penalty 3";
+    let text = place.toehold(both_of_them).succeeded().stdout;
     assert!(text.contains("agreed early") && text.contains("3 for 600 tokens"), "{text}");
 
     // The same from a recipe, for all that is evaluated.
