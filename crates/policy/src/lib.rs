@@ -36,7 +36,7 @@ pub use held::Storage;
 pub use host::{Activations, SamplingStats};
 pub use learner::Implementation;
 pub use memory::MemoryEstimate;
-pub use model::{NoDeviceError, check_graph_device};
+pub use model::{GraphDeviceError, check_graph_device};
 pub use optimizer::AdamW;
 pub use options::PolicyOptions;
 pub use policy::Policy;

@@ -19,6 +19,9 @@ use crate::interrupt::{self, Interrupted};
 use crate::prepare::{self, Prepared};
 use crate::terminal::{self, Output, Progress};
 
+/// Requests at a time that keep a server busy.
+const BUSY: usize = 64;
+
 /// Samples every problem as `[collect]` says; goes on where the store ends.
 #[derive(Debug, Args)]
 pub struct SampleArgs {
@@ -45,6 +48,17 @@ pub fn execute(prepared: &mut Prepared, output: &Output) -> Result<()> {
     let settings = &prepared.plan.collect;
     let mut params = prepared.sampling(settings.temperature, settings.max_tokens);
     let remote = RemotePlan::of(prepared, Stage::Collect)?;
+    let servers = prepared.plan.sampler.as_ref().map_or(0, |fleet| fleet.endpoints.len());
+    if settings.in_flight < BUSY * servers {
+        output.warn(format!(
+            "collect.in_flight is {}, which is {} requests for each of {servers} servers\n\
+             hint: a server works on dozens at a time, and a call waits for its slowest: \
+             --set collect.in_flight={} (another number changes no trace)",
+            settings.in_flight,
+            settings.in_flight / servers,
+            16 * BUSY * servers,
+        ));
+    }
     let (sampler, tokenizer, starts) = match &mut prepared.collector {
         Some(other) => (&mut other.policy, &other.tokenizer, &other.starts),
         None => (&mut prepared.base, &prepared.tokenizer, &prepared.starts),

@@ -22,8 +22,7 @@
 //! Zero cases: a success has an answer, so it is never penalised. Where all completions of a group keep the form,
 //! or all miss it, the group's rewards are moved by one number, and a baseline takes it out. Verifiers that take
 //! the whole text for the answer (`exact`, `pattern_text`) miss it in an empty text alone. A thought that is
-//! never closed states no answer if the text has its `<think>`; where the prompt has it, a box inside the
-//! thought is taken for the answer.
+//! never closed states no answer, whoever opened it.
 //!
 //! Departures: a penalty where others give a bonus; see `shaping`, which also says what it does to groups in which
 //! all fail. A completion that was cut off mostly has no answer, so this is a penalty on length, too.
