@@ -6,6 +6,7 @@
 #
 # Each seed has its own base, problems and collection. It can be stopped and started again; start it
 # twice with other seeds or recipes to use more cores. `bench/methods/table.py OUT` prints the table.
+# FLOPS, RATE and STARTS (groups of a step) are read from the environment, TOEHOLD is the program.
 set -euo pipefail
 out=$1
 recipes=$2
@@ -14,6 +15,7 @@ toehold=${TOEHOLD:-target/release/toehold}
 folder=$(dirname "$0")/../../recipes
 flops=${FLOPS:-1e12}
 rate=${RATE:-2e-4}
+starts=${STARTS:-8}
 
 for seed in "$@"; do
     base=$out/base-$seed
@@ -23,7 +25,7 @@ for seed in "$@"; do
         --set problems.count=240 --set problems.held_out=240
         --set 'collect.until="max-attempts"' --set collect.max_attempts=64
         --set collect.temperature=1.0 --set collect.max_tokens=112
-        --set train.flops="$flops" --set train.starts=32 --set train.group=16
+        --set train.flops="$flops" --set train.starts="$starts" --set train.group=16
         --set train.learning_rate="$rate" --set train.max_tokens=112 --set 'train.keep="none"'
         --set evaluate.samples=1 --set evaluate.curve_samples=32 --set evaluate.every=0 --set evaluate.max_tokens=112
         --set 'evaluate.prefix_sweep=[]' --set 'evaluate.k=[1]')
