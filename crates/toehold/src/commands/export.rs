@@ -18,7 +18,7 @@ use crate::terminal::{self, Output};
 /// function, the trainer's configuration for a pinned version, a README with the one command, and job files for
 /// SLURM, Ray, Kubernetes and SkyPilot.
 ///
-/// verl and TRL begin at the exact token ids. OpenRLHF is given text, so starts whose text encodes to other ids
+/// verl, TRL and slime begin at the exact token ids. OpenRLHF is given text, so starts whose text encodes to other ids
 /// are left out and counted. A setting that the trainer does not have is an error. docs/export.md says how the
 /// settings are put over.
 #[derive(Debug, Args)]
@@ -63,7 +63,7 @@ pub fn run(args: &ExportArgs, output: &Output) -> Result<()> {
     if !rows.iter().any(|row| row.split == Split::Train) {
         bail!(
             "no start can go out as text to {}: all {} encode to other tokens\n\
-             hint: verl, trl and parquet take token ids",
+             hint: verl, trl, slime and parquet take token ids",
             args.to.name(),
             left.drift
         );

@@ -5,7 +5,8 @@
 //!
 //! Invariants: what goes out as token ids is what the store has; what goes out as text encodes to the same
 //! ids again, or is left out and counted; a setting that the peer does not have is an error that names it,
-//! never a silent substitute; the versions are pinned to the ones that `interop/` runs.
+//! never a silent substitute; the versions are pinned to the ones that `interop/` runs, slime's to the sources that
+//! its files were written after.
 
 mod parquet;
 mod rows;
@@ -29,6 +30,8 @@ pub enum Target {
     Trl,
     /// OpenRLHF 0.11.2: rendered prompts that encode to the same ids, a remote reward, the command
     Openrlhf,
+    /// slime at 624b824a: rows, a generate function that begins at exact token ids, rewards, the command
+    Slime,
     /// The rows alone, with ids and text, for anything else
     Parquet,
 }
@@ -40,6 +43,7 @@ impl Target {
             Target::Verl => "verl",
             Target::Trl => "trl",
             Target::Openrlhf => "openrlhf",
+            Target::Slime => "slime",
             Target::Parquet => "parquet",
         }
     }
@@ -50,6 +54,8 @@ impl Target {
             Target::Verl => Some("0.9.1"),
             Target::Trl => Some("1.16.0"),
             Target::Openrlhf => Some("0.11.2"),
+            // A commit: PyPI has no more than a 0.0.0 under this name.
+            Target::Slime => Some("624b824a"),
             Target::Parquet => None,
         }
     }

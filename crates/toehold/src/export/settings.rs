@@ -3,19 +3,21 @@
 //! Only what means the same there is put over. The table, for one step per batch of fresh rollouts, where the
 //! probability ratio is 1:
 //!
-//! | here | verl | TRL | OpenRLHF |
-//! |---|---|---|---|
-//! | `reinforce` | `grpo` without the deviation | `scale_rewards = "none"` | `dr_grpo` |
-//! | `grpo`, deviation `sample` | `grpo` | `scale_rewards = "group"` | `group_norm` |
-//! | `grpo`, deviation `none` | as `reinforce`, with its clips | the same | `dr_grpo` |
-//! | `rloo` | `rloo` | not in `GRPOTrainer` | `rloo` |
-//! | `token-mean` | `token-mean` | `dapo` | |
-//! | `trace-mean` | `seq-mean-token-mean` | `grpo` | |
-//! | `constant` | `seq-mean-token-sum-norm` | `dr_grpo` | |
+//! | here | verl | TRL | OpenRLHF | slime |
+//! |---|---|---|---|---|
+//! | `reinforce` | `grpo` without the deviation | `scale_rewards = "none"` | `dr_grpo` | `grpo` without the deviation |
+//! | `grpo`, deviation `sample` | `grpo` | `scale_rewards = "group"` | `group_norm` | `grpo` |
+//! | `grpo`, deviation `none` | as `reinforce`, with its clips | the same | `dr_grpo` | as `reinforce`, with its clips |
+//! | `rloo` | `rloo` | not in `GRPOTrainer` | `rloo` | |
+//! | `token-mean` | `token-mean` | `dapo` | | `calculate-per-token-loss` |
+//! | `trace-mean` | `seq-mean-token-mean` | `grpo` | | without it |
+//! | `constant` | `seq-mean-token-sum-norm` | `dr_grpo` | | |
 //!
-//! Departures that are not errors: TRL adds 1e-4 to the deviation and verl 1e-6, whatever the recipe says;
-//! verl's dual clip stays on at its 3.0, which no fresh batch reaches; a curriculum that reacts to outcomes
-//! becomes the fixed pool of starts that it had when the job was exported.
+//! Departures that are not errors: TRL adds 1e-4 to the deviation, verl and slime 1e-6, whatever the recipe says;
+//! verl's dual clip stays on at its 3.0, which no fresh batch reaches; slime's warm-up, which is Megatron's, begins
+//! at 0; a curriculum that reacts to outcomes becomes the fixed pool of starts that it had when the job was exported.
+//!
+//! A setting whose value is `true` is a word of slime's that takes none.
 
 use anyhow::{Result, bail};
 use serde::Serialize;
@@ -78,7 +80,9 @@ pub fn of_plan(plan: &Plan, target: Target, longest: usize) -> Result<Settings> 
             };
             (advantage, grpo.clip_low, grpo.clip_high)
         }
-        ObjectiveKind::Rloo(_) if target != Target::Trl => (Advantage::LeaveOneOut, 0.2, 0.2),
+        ObjectiveKind::Rloo(_) if matches!(target, Target::Verl | Target::Openrlhf) => {
+            (Advantage::LeaveOneOut, 0.2, 0.2)
+        }
         _ => bail!(
             "the objective of this recipe is not put over to {peer}\n\
              hint: reinforce and grpo are, rloo to verl and openrlhf; for any other --set objective.kind=grpo, \
@@ -90,6 +94,7 @@ pub fn of_plan(plan: &Plan, target: Target, longest: usize) -> Result<Settings> 
             Target::Trl => trl(plan, advantage, low, high),
             Target::Verl => verl(plan, advantage, low, high, longest),
             Target::Openrlhf => openrlhf(plan, advantage, low, high, longest)?,
+            Target::Slime => slime(plan, advantage, low, high, longest)?,
             Target::Parquet => Vec::new(),
         },
     })
@@ -240,4 +245,69 @@ fn openrlhf(
         ("actor.max_norm", json!(train.clip)),
         ("train.seed", json!(plan.run.seed)),
     ])
+}
+
+/// Arguments of slime's `train.py`, its own and Megatron's.
+fn slime(plan: &Plan, advantage: Advantage, low: f64, high: f64, longest: usize) -> Result<Vec<(&'static str, Value)>> {
+    let train = &plan.train;
+    if train.aggregation == Aggregation::Constant {
+        bail!(
+            "train.aggregation is \"constant\", which slime does not have\n\
+             hint: --set train.aggregation=token-mean, or trace-mean"
+        );
+    }
+    if train.warm_up > 0 && train.warm_up >= train.steps {
+        bail!(
+            "train.warm_up is {} of {} steps, but slime's has to end before the run does\nhint: --set train.warm_up=0",
+            train.warm_up,
+            train.steps
+        );
+    }
+    let top_k = |top_k: u32| json!(if top_k == 0 { -1 } else { i64::from(top_k) });
+    let tokens = longest + train.max_tokens as usize;
+    let mut values = vec![
+        ("advantage-estimator", json!("grpo")),
+        ("num-rollout", json!(train.steps)),
+        ("rollout-batch-size", json!(train.starts)),
+        ("n-samples-per-prompt", json!(train.group)),
+        ("global-batch-size", json!(train.starts * train.group as usize)),
+        ("rollout-max-response-len", json!(train.max_tokens)),
+        ("rollout-temperature", short(train.temperature)),
+        ("rollout-top-k", top_k(train.top_k)),
+        ("rollout-top-p", short(train.top_p)),
+        ("rollout-seed", json!(plan.run.seed)),
+        ("rollout-shuffle", json!(true)),
+        ("use-dynamic-batch-size", json!(true)),
+        // At least the longest text; no less than slime's own scripts give.
+        ("max-tokens-per-gpu", json!(tokens.max(9216))),
+        ("eps-clip", json!(low)),
+        ("eps-clip-high", json!(high)),
+        ("optimizer", json!("adam")),
+        ("lr", json!(train.learning_rate)),
+        ("lr-decay-style", json!(if train.schedule == Schedule::Cosine { "cosine" } else { "constant" })),
+        ("lr-warmup-iters", json!(train.warm_up)),
+        ("weight-decay", json!(0.0)),
+        ("clip-grad", json!(train.clip)),
+        ("seed", json!(plan.run.seed)),
+    ];
+    if advantage == Advantage::Centred {
+        values.push(("disable-grpo-std-normalization", json!(true)));
+    }
+    if train.aggregation == Aggregation::TokenMean {
+        values.push(("calculate-per-token-loss", json!(true)));
+    }
+    if train.checkpoint_every > 0 {
+        values.push(("save-interval", json!(train.checkpoint_every)));
+    }
+    if plan.evaluate.every > 0 {
+        values.extend([
+            ("eval-interval", json!(plan.evaluate.every)),
+            ("n-samples-per-eval-prompt", json!(plan.evaluate.curve_samples)),
+            ("eval-temperature", short(plan.evaluate.temperature)),
+            ("eval-top-k", top_k(0)),
+            ("eval-top-p", json!(1.0)),
+            ("eval-max-response-len", json!(plan.evaluate.max_tokens)),
+        ]);
+    }
+    Ok(values)
 }

@@ -50,12 +50,13 @@ const FLAT: &str = "message starts {
 /// The name under which the agent loop of a verl job is registered.
 const AGENT: &str = "toehold_prefix";
 
-/// Writes rows as `NAME.parquet`, or `NAME.jsonl` for OpenRLHF, and returns the file's name.
+/// Writes rows as `NAME.parquet`, or `NAME.jsonl` for OpenRLHF and slime, and returns the file's name.
 ///
 /// # Errors
 /// The file cannot be written.
 pub fn write_rows(folder: &Path, name: &str, rows: &[&Exported], target: Target) -> Result<String> {
-    let file = format!("{name}.{}", if target == Target::Openrlhf { "jsonl" } else { "parquet" });
+    let is_lines = matches!(target, Target::Openrlhf | Target::Slime);
+    let file = format!("{name}.{}", if is_lines { "jsonl" } else { "parquet" });
     let path = folder.join(&file);
     match target {
         Target::Verl => verl(&path, rows)?,
@@ -67,6 +68,19 @@ pub fn write_rows(folder: &Path, name: &str, rows: &[&Exported], target: Target)
                     "verifier": row.problem.verifier.as_str(), "answer": row.problem.answer, "prefix": row.prefix,
                 });
                 let line = json!({ "input": row.text(), "label": label.to_string(), "start": row.start.id.as_str() });
+                format!("{line}\n")
+            };
+            write_whole(&path, rows.iter().map(line).collect::<String>().as_bytes())?;
+        }
+        Target::Slime => {
+            let line = |row: &&Exported| {
+                // `prompt` is what its log shows; the generate function and the reward read `metadata` alone.
+                let metadata = json!({
+                    "start": row.start.id.as_str(), "problem": row.problem.id, "kind": row.kind(),
+                    "verifier": row.problem.verifier.as_str(), "answer": row.problem.answer, "prefix": row.prefix,
+                    "prompt_ids": row.start.prompt, "prefix_ids": row.start.prefix,
+                });
+                let line = json!({ "prompt": row.text(), "label": row.problem.answer, "metadata": metadata });
                 format!("{line}\n")
             };
             write_whole(&path, rows.iter().map(line).collect::<String>().as_bytes())?;

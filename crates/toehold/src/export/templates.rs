@@ -64,7 +64,9 @@ const AGENT: (&str, &str) = source!("verl/toehold_agent.py");
 const SCORE: (&str, &str) = source!("verl/compute_score.py");
 const AGENT_LOOP: (&str, &str) = source!("verl/agent_loop.yaml");
 
-const TEMPLATES: [(&str, &str); 17] = [
+const SLIME: (&str, &str) = source!("slime/toehold_slime.py");
+
+const TEMPLATES: [(&str, &str); 19] = [
     source!("rows.md"),
     source!("jobs.md"),
     source!("verifier.sh"),
@@ -76,6 +78,8 @@ const TEMPLATES: [(&str, &str); 17] = [
     source!("openrlhf/README.md"),
     source!("openrlhf/run.sh"),
     source!("openrlhf/reward_func.py"),
+    source!("slime/README.md"),
+    source!("slime/run.sh"),
     source!("parquet/README.md"),
     source!("jobs/slurm.sbatch"),
     source!("jobs/ray.sh"),
@@ -121,6 +125,10 @@ pub fn files(target: Target, job: &Job, settings: &Settings) -> Result<Vec<(Stri
         Target::Openrlhf => {
             let (name, ends) = fill("toehold_reward.py", "openrlhf/reward_func.py")?;
             files.push((name, format!("{}{ends}", REWARD.1)));
+        }
+        Target::Slime => {
+            files.push(plain("toehold_slime.py", SLIME.1));
+            files.push(plain("toehold_reward.py", REWARD.1));
         }
     }
     if target != Target::Parquet {

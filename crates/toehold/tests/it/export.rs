@@ -413,6 +413,103 @@ fn for_openrlhf_and_as_rows_alone() {
 }
 
 #[test]
+fn for_slime() {
+    let place = place();
+    let ran = place.toehold("export --to slime runs/r job --model /models/some");
+    let names: Vec<String> = place.files("job").keys().map(|path| path.display().to_string()).collect();
+    let rows = place.read("job/train.jsonl");
+    let mut text = format!("{ran}{}\n{}\n", names.join(" "), rows.lines().last().unwrap());
+    text += place.read("job/run.sh").split_once("--hf-checkpoint \"$model\" \\\n").unwrap().1;
+    text += place.read("job/jobs/ray.yaml").split_once('\n').unwrap().1;
+    text += place.read("job/jobs/sky.yaml").split_once("resources:\n").unwrap().1.split_once("run:").unwrap().0;
+    let kubernetes = place.read("job/jobs/kubernetes.yaml");
+    text += kubernetes.split_once("env:\n").unwrap().1.split_once("          resources").unwrap().0;
+    expect![[r#"
+        status 0
+        job is ready: its README.md has the one command
+        stdout:
+        rows      plain  from a prefix
+        ──────────────────────────────
+        train         2              2
+        held out      1              0
+        job/README.md job/export.json job/jobs/kubernetes.yaml job/jobs/ray.sh job/jobs/ray.yaml job/jobs/sky.yaml job/jobs/slurm.sbatch job/run.sh job/test.jsonl job/toehold_reward.py job/toehold_slime.py job/train.jsonl
+        {"label":"2","metadata":{"answer":"2","kind":"prefixed","prefix":"one and one mo","prefix_ids":[79,78,69,268,68,287,78,69,221,77,79],"problem":"sum-1","prompt_ids":[17,318,272,199],"start":"d393a22913ce4b9b","verifier":"answer"},"prompt":"1 + 1\none and one mo"}
+          --ref-load "$reference" \
+          --load "$here/out" \
+          --save "$here/out" \
+          --prompt-data "$here/train.jsonl" \
+          --eval-prompt-data test "$here/test.jsonl" \
+          --input-key prompt \
+          --label-key label \
+          --metadata-key metadata \
+          --custom-generate-function-path toehold_slime.generate \
+          --custom-rm-path toehold_slime.reward \
+          --colocate \
+          --actor-num-nodes "${NODES:-1}" \
+          --actor-num-gpus-per-node "${GPUS:-8}" \
+          --num-gpus-per-node "${GPUS:-8}" \
+          --tensor-model-parallel-size "${TENSOR_PARALLEL:-1}" \
+          --rollout-num-gpus-per-engine "${TENSOR_PARALLEL:-1}" \
+          --attention-dropout 0.0 \
+          --hidden-dropout 0.0 \
+          --accumulate-allreduce-grads-in-fp32 \
+          --attention-softmax-in-fp32 \
+          --advantage-estimator grpo \
+          --num-rollout 2 \
+          --rollout-batch-size 2 \
+          --n-samples-per-prompt 2 \
+          --global-batch-size 4 \
+          --rollout-max-response-len 6 \
+          --rollout-temperature 1.0 \
+          --rollout-top-k -1 \
+          --rollout-top-p 1.0 \
+          --rollout-seed 0 \
+          --rollout-shuffle \
+          --use-dynamic-batch-size \
+          --max-tokens-per-gpu 9216 \
+          --eps-clip 0.2 \
+          --eps-clip-high 0.2 \
+          --optimizer adam \
+          --lr 1e-6 \
+          --lr-decay-style constant \
+          --lr-warmup-iters 0 \
+          --weight-decay 0.0 \
+          --clip-grad 1.0 \
+          --seed 0 \
+          --disable-grpo-std-normalization \
+          --calculate-per-token-loss \
+          --save-interval 50 \
+          --eval-interval 20 \
+          --n-samples-per-eval-prompt 2 \
+          --eval-temperature 1.0 \
+          --eval-top-k -1 \
+          --eval-top-p 1.0 \
+          --eval-max-response-len 6 \
+          "$@"
+        env_vars:
+          # The file of slime's scripts/models that fits the model.
+          SHAPE: "SHAPE"
+          TOKENIZERS_PARALLELISM: "false"
+          accelerators: "H100:8"
+          # With toehold in it, or its wheel.
+          image_id: docker:slimerl/slime:latest
+        workdir: .
+        # sky launch --env SHAPE=qwen3-8B: the file of slime's scripts/models that fits the model.
+        envs:
+          SHAPE:
+        setup: |
+          git -C /root/slime fetch && git -C /root/slime checkout 624b824a
+                    - name: GPUS
+                      value: "8"
+                    - name: NODES
+                      value: "1"
+                    # The file of slime's scripts/models that fits the model.
+                    - name: SHAPE
+                      value: SHAPE
+    "#]].assert_eq(&text);
+}
+
+#[test]
 fn text_that_encodes_to_other_tokens_is_left_out() {
     let place = place();
     // Two letters that the tokenizer joins; whoever sampled them wrote them one by one.
@@ -445,6 +542,9 @@ fn what_a_trainer_does_not_have_is_refused() {
         ("trl", "kind = \"reinforce\"", "kind = \"reinforce\"\nentropy = { weight = 0.1 }"),
         ("openrlhf", "starts = 2", "starts = 2\naggregation = \"constant\""),
         ("openrlhf", "starts = 2", "starts = 2\ntop_k = 5"),
+        ("slime", "kind = \"reinforce\"", "kind = \"rloo\""),
+        ("slime", "starts = 2", "starts = 2\naggregation = \"constant\""),
+        ("slime", "starts = 2", "starts = 2\nwarm_up = 2"),
         ("trl", "kind = \"success-prefix\"\ncuts = 2", "kind = \"failure-prefix\""),
     ] {
         assert!(recipe.contains(from));
@@ -474,6 +574,15 @@ fn what_a_trainer_does_not_have_is_refused() {
         openrlhf, "starts = 2\ntop_k = 5": status 1
         error: train.top_k is 5, which openrlhf does not have
         hint: --set train.top_k=0
+        slime, "kind = \"rloo\"": status 1
+        error: the objective of this recipe is not put over to slime
+        hint: reinforce and grpo are, rloo to verl and openrlhf; for any other --set objective.kind=grpo, or --to parquet for the rows alone
+        slime, "starts = 2\naggregation = \"constant\"": status 1
+        error: train.aggregation is "constant", which slime does not have
+        hint: --set train.aggregation=token-mean, or trace-mean
+        slime, "starts = 2\nwarm_up = 2": status 1
+        error: train.warm_up is 2 of 2 steps, but slime's has to end before the run does
+        hint: --set train.warm_up=0
         trl, "kind = \"failure-prefix\"": status 1
         error: there is no prefix to export in runs/other/traces.db
         hint: `toehold run runs/other` samples and cuts

@@ -150,8 +150,7 @@ impl Curriculum for NurlCurriculum {
 
     fn metrics(&self) -> BTreeMap<String, f64> {
         let without = self.cued.iter().filter(|start| start.is_none()).count();
-        let mut metrics =
-            named([("epoch", self.cycle.epoch() as f64), ("problems_without_cue", without as f64)]);
+        let mut metrics = named([("epoch", self.cycle.epoch() as f64), ("problems_without_cue", without as f64)]);
         metrics.extend(self.counts.metrics());
         metrics
     }
