@@ -11,7 +11,7 @@ parser.add_argument("--toehold")
 parser.add_argument("--base")
 parser.add_argument("--server")
 parser.add_argument("--model", default="m")
-parser.add_argument("--events", nargs="*", default=[])
+parser.add_argument("--events", nargs="*", default=[], help="folders of runs")
 args = parser.parse_args()
 
 
@@ -44,7 +44,7 @@ if args.server:
           f"{len(differences)} tokens differ by at most {max(differences):.1e}")
 
 for path in args.events:
-    events = [json.loads(line) for line in pathlib.Path(path).read_text().splitlines()]
+    events = [json.loads(line) for line in (pathlib.Path(path) / "events.jsonl").read_text().splitlines()]
     steps = [event for event in events if event["event"] == "step"]
     drift = [step["mismatch"] for step in steps]
     versions = {json.dumps(step["policy"]) for step in steps}

@@ -187,6 +187,17 @@ impl Policy {
         }
     }
 
+    /// Writes the current adapter alone into `dir`, which exists: the two files of PEFT's, which name the model's
+    /// folder.
+    ///
+    /// # Errors
+    /// When there is no adapter, or a file cannot be written.
+    pub fn save_adapter(&self, dir: &Path) -> Result<(), WriteWeightsError> {
+        let reason = || "the policy has no adapter".to_owned();
+        let none = || WriteWeightsError { path: dir.into(), reason: reason() };
+        self.adapter().ok_or_else(none)?.save(dir, self.origin.as_deref())
+    }
+
     /// As [`save_folder`](Self::save_folder) into a folder that does not exist yet: it is written beside its
     /// place and renamed into it, so that what has its name is complete.
     ///

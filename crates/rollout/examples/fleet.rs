@@ -27,7 +27,7 @@ use fake::toy::{Toy, VOCABULARY, scores};
 use fake::{Behaviour, Fake, Fault, Kind};
 use toehold_rollout::collect::{Amount, Campaign, Judge, collect};
 use toehold_rollout::remote::http::Address;
-use toehold_rollout::remote::{Engine, Expected, Fleet, FleetSettings, Probe};
+use toehold_rollout::remote::{Engine, Expected, Fleet, FleetSettings, Given, Probe};
 use toehold_rollout::store::{PolicyRecord, Stage, TraceFilter};
 use toehold_rollout::{Completion, PolicyVersion, Problem, ProblemSet, SamplingParams, Start, Store};
 use toehold_verifier::{Outcome, Verdict};
@@ -230,6 +230,7 @@ fn settings(endpoints: Vec<Address>, choices: usize, kind: &str) -> FleetSetting
         engine: if kind == "sglang" { Engine::Sglang } else { Engine::Vllm },
         endpoints,
         model: "m".to_owned(),
+        given: Given::Model,
         key: None,
         in_flight: 256,
         choices,

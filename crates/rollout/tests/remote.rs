@@ -2,6 +2,8 @@
 //! what.
 #![allow(clippy::unwrap_used, reason = "a test that cannot set itself up has failed")]
 
+#[path = "remote/adapters.rs"]
+mod adapters;
 mod fake;
 #[path = "remote/servers.rs"]
 mod servers_checked;
@@ -18,7 +20,7 @@ use expect_test::{Expect, expect};
 use fake::toy::{Toy, VOCABULARY, scores};
 use fake::{Behaviour, Fake, Fault, Kind};
 use toehold_rollout::remote::http::Address;
-use toehold_rollout::remote::{Engine, Expected, Fleet, FleetError, FleetSettings, Probe};
+use toehold_rollout::remote::{Engine, Expected, Fleet, FleetError, FleetSettings, Given, Probe};
 use toehold_rollout::{Completion, PolicyVersion, SampleError, SampleRequest, Sampler, SamplingParams};
 use tokio::runtime::Runtime;
 
@@ -46,6 +48,7 @@ fn settings(fakes: &[Fake], kind: Kind) -> FleetSettings {
         },
         endpoints: fakes.iter().map(|fake| Address::parse(&fake.address()).unwrap()).collect(),
         model: "m".to_owned(),
+        given: Given::Model,
         key: None,
         in_flight: 16,
         choices: 1,

@@ -2,8 +2,8 @@
 //! has one; or a server of the Tinker API, which does both.
 //!
 //! With a fleet the policy is always here: it learns, it says what the fleet's servers have to compute ([`Probe`]), and its
-//! published weights are what they are given, in a folder of their own per version. So the sampler's version is the
-//! policy's, and a fleet that cannot be brought to it is an error.
+//! published weights, or its adapter alone, are what they are given, in a folder of their own per version. So the
+//! sampler's version is the policy's, and a fleet that cannot be brought to it is an error.
 //!
 //! What each endpoint did is appended to `fleet.jsonl` after every call, one line per endpoint and call; it is apart
 //! from `events.jsonl`, which has to come out the same on any machines.
@@ -23,7 +23,8 @@ use toehold_policy::Policy;
 use toehold_rollout::remote::http::{Address, ApiKey};
 use toehold_rollout::remote::tinker::{Adam, Over, Passes, Reduction, Tinker, TinkerOptions};
 use toehold_rollout::remote::{
-    Counts, EndpointReport, Engine, Expected, Fleet, FleetError, FleetSettings, Probe, WeightFolders,
+    AdapterNames, Counts, EndpointReport, Engine, Expected, Fleet, FleetError, FleetSettings, Given, Probe,
+    WeightFolders,
 };
 use toehold_rollout::store::Stage;
 use toehold_rollout::{
@@ -31,7 +32,7 @@ use toehold_rollout::{
     Scorer, StepStats, TokenId, TokenScores, Trace,
 };
 use toehold_training::objective::Weigh as _;
-use toehold_training::recipe::{self, GradientReduction, SamplerKind, ScoringPasses};
+use toehold_training::recipe::{self, GradientReduction, SamplerKind, SamplerWeights, ScoringPasses};
 
 use crate::interrupt::{self, Interrupted};
 use crate::prepare::Prepared;
@@ -130,6 +131,7 @@ pub struct FleetPlan {
     log: PathBuf,
     question: Question,
     text: Option<Arc<toehold_rollout::TokenizerFile>>,
+    given: Given,
 }
 
 impl RemotePlan {
@@ -156,6 +158,16 @@ impl RemotePlan {
             tokens: prepared.tokenizer.encode(&problem.problem)?,
             prompt: start.prompt.clone(),
         };
+        let given = match (sampler.weights, prepared.base.adapter()) {
+            (SamplerWeights::Model, _) => Given::Model,
+            (SamplerWeights::Adapter, Some(adapter)) => {
+                Given::Adapter(AdapterNames { run: prepared.plan.run.name.clone(), rank: adapter.lora().rank })
+            }
+            (SamplerWeights::Adapter, None) => bail!(
+                "[sampler] weights = \"adapter\" hands over the policy's adapter, and the policy has none\n\
+                 hint: a table [policy.lora] gives it one, or --set sampler.weights=model"
+            ),
+        };
         let text = (sampler.kind == SamplerKind::Openai).then(|| Arc::new(prepared.tokenizer.clone()));
         Ok(Some(RemotePlan::Fleet(Box::new(FleetPlan {
             model: prepared.plan.policy.model.display().to_string(),
@@ -165,6 +177,7 @@ impl RemotePlan {
             stage,
             question,
             text,
+            given,
         }))))
     }
 }
@@ -231,7 +244,7 @@ fn tinker_options(prepared: &Prepared, learner: &recipe::Learner) -> Result<Tink
 
 impl RemoteFleet {
     fn open(plan: FleetPlan) -> Result<RemoteFleet> {
-        let FleetPlan { sampler, stage, model, run, log, question, text } = plan;
+        let FleetPlan { sampler, stage, model, run, log, question, text, given } = plan;
         let engine = match sampler.kind {
             SamplerKind::Vllm => Engine::Vllm,
             SamplerKind::Sglang => Engine::Sglang,
@@ -253,14 +266,20 @@ impl RemoteFleet {
             }
         }
         let folders = sampler.weights_path.as_ref().map(|here| {
-            let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).join(&run);
-            let there = sampler.weights_seen_at.as_ref().map_or_else(|| absolute(here), |there| there.join(&run));
+            // Apart from whole models of the same names, should the run have handed over those before.
+            let within = match given {
+                Given::Model => PathBuf::from(&run),
+                Given::Adapter(_) => Path::new(&run).join("adapters"),
+            };
+            let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).join(&within);
+            let there = sampler.weights_seen_at.as_ref().map_or_else(|| absolute(here), |there| there.join(&within));
             WeightFolders::new(absolute(here), there)
         });
         let settings = FleetSettings {
             engine,
             endpoints: sampler.endpoints.iter().map(|text| Address::parse(text)).collect::<Result<_, _>>()?,
             model: sampler.served_model.unwrap_or(model),
+            given,
             key: sampler.key_env.as_deref().map(ApiKey::from_environment).transpose()?,
             in_flight: sampler.in_flight,
             choices: sampler.choices,
@@ -315,7 +334,12 @@ impl RemoteFleet {
             Trace { prompt: prompt.clone(), prefix: Vec::new(), completion: drawn, sampled_by: version.clone() };
         let current = policy.score(&[&trace])?.pop().unwrap_or_default().current;
         let probe = Probe { text: text.clone(), tokens: tokens.clone(), prompt: prompt.clone(), completion, current };
-        let put = |folders: &WeightFolders| folders.put(&version, |folder| policy.save_folder(folder));
+        let put = |folders: &WeightFolders| {
+            folders.put(&version, |folder| match self.settings.given {
+                Given::Model => policy.save_folder(folder),
+                Given::Adapter(_) => policy.save_adapter(folder),
+            })
+        };
         let weights = self.folders.as_ref().map(put).transpose()?;
         Ok(Expected { vocabulary: policy.config().vocab_size, version, probe, weights })
     }

@@ -176,6 +176,21 @@ fn a_fleet_is_servers_and_where_they_are() {
         &["sampler.kind=vllm", "sampler.endpoints=[\"http://a\"]", "sampler.hedge=0.5"],
         expect!["[sampler] hedge is 0.5, expected 0, or at least 1"],
     );
+    check(
+        &[
+            "sampler.kind=sglang",
+            "sampler.endpoints=[\"http://a\"]",
+            "sampler.weights=adapter",
+            "sampler.weights_path=w",
+        ],
+        expect![[
+            r#"[sampler] weights is "adapter", expected "model", or a kind "vllm" (adapters are handed to no other servers)"#
+        ]],
+    );
+    check(
+        &["sampler.kind=vllm", "sampler.endpoints=[\"http://a\"]", "sampler.weights=adapter"],
+        expect![[r#"[sampler] weights is "adapter", expected "model", or a folder in the key `weights_path`"#]],
+    );
     // This process is what a recipe without the table means, so it is written back as that.
     let local = resolve(SMALL, &["sampler.kind=local"]).unwrap();
     assert_eq!(local, resolve(SMALL, &[]).unwrap());

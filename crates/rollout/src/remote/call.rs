@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::adapters::Given;
 use super::answer::{Refusal, Rules, completion};
-use super::http::{HttpError, Remedy};
+use super::http::{Cause, HttpError, Remedy};
 use super::protocol::{Question, Reply};
 use super::server::Server;
 use crate::{Completion, SamplingParams, TokenId, TokenizerFile};
@@ -35,6 +36,8 @@ pub(super) enum Failure {
     Http(#[from] HttpError),
     #[error("{endpoint} answered with weights {found:?}, expected `{expected}`")]
     OtherVersion { endpoint: String, found: Vec<String>, expected: String },
+    #[error("{endpoint} does not have the adapter `{adapter}` any more: {said}")]
+    Unloaded { endpoint: String, adapter: String, said: String },
     #[error(
         "{endpoint} took the prompt for {found} tokens, expected {expected}\nhint: the server adds tokens of its own"
     )]
@@ -47,16 +50,16 @@ impl Failure {
     pub(super) fn remedy(&self) -> Remedy {
         match self {
             Failure::Http(error) => error.cause.remedy(),
-            Failure::OtherVersion { .. } | Failure::Numbering { .. } => Remedy::Retry,
+            Failure::OtherVersion { .. } | Failure::Unloaded { .. } | Failure::Numbering { .. } => Remedy::Retry,
             Failure::PromptTokens { .. } => Remedy::Mend,
         }
     }
 
     /// A word for counting.
     pub(super) fn kind(&self) -> String {
-        use super::http::Cause;
         match self {
             Failure::OtherVersion { .. } => "other version".to_owned(),
+            Failure::Unloaded { .. } => "adapter unloaded".to_owned(),
             Failure::PromptTokens { .. } => "prompt tokens".to_owned(),
             Failure::Numbering { .. } => "numbering".to_owned(),
             Failure::Http(error) => match &error.cause {
@@ -74,7 +77,9 @@ impl Failure {
 impl Call {
     /// Asks and reads.
     pub(super) async fn run(self) -> Result<Found, Failure> {
-        let Server { address, engine, model, http, .. } = self.server.as_ref();
+        let Server { address, engine, given, model, http, .. } = self.server.as_ref();
+        let adapter = self.tag.as_deref().filter(|_| *given != Given::Model);
+        let model = adapter.unwrap_or(model);
         let question =
             Question { model, tokens: &self.tokens, params: &self.params, count: self.count, seed: self.seed };
         let error = |cause| HttpError { endpoint: address.to_string(), route: engine.route().to_owned(), cause };
@@ -82,17 +87,28 @@ impl Call {
             error(super::http::Cause::Unreadable { reason: e.to_string(), begins: String::new() })
         };
         let body = engine.body(&question).map_err(unsendable)?;
-        let bytes = http.send(address, engine.route(), body, self.deadline).await?;
+        let bytes = match (http.send(address, engine.route(), body, self.deadline).await, adapter) {
+            (Err(HttpError { cause: cause @ Cause::Status { status: 404, .. }, .. }), Some(adapter)) => {
+                let (endpoint, adapter, said) = (address.to_string(), adapter.to_owned(), cause.to_string());
+                return Err(Failure::Unloaded { endpoint, adapter, said });
+            }
+            (sent, _) => sent?,
+        };
         let reply = engine.read(&bytes).map_err(error)?;
         self.found(reply)
     }
 
     fn found(&self, reply: Reply) -> Result<Found, Failure> {
         let endpoint = || self.server.address.to_string();
+        // Of an adapter the weights' name is the model's; what else the answer names is the base.
+        let (versions, says_nothing) = match &self.server.given {
+            Given::Model => (reply.versions, false),
+            Given::Adapter(_) => (reply.model.iter().cloned().collect(), reply.model.is_none()),
+        };
         if let Some(expected) = &self.tag
-            && reply.versions.iter().any(|version| version != expected)
+            && (says_nothing || versions.iter().any(|version| version != expected))
         {
-            let (found, expected) = (reply.versions, expected.clone());
+            let (found, expected) = (versions, expected.clone());
             return Err(Failure::OtherVersion { endpoint: endpoint(), found, expected });
         }
         if let Some(found) = reply.prompt_tokens.filter(|&found| found != self.tokens.len()) {

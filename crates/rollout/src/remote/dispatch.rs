@@ -329,7 +329,9 @@ impl Dispatch {
             }
             Remedy::Retry => {
                 let is_gone = match failure {
-                    Failure::Http(HttpError { cause: Cause::Connect(_), .. }) | Failure::OtherVersion { .. } => true,
+                    Failure::Http(HttpError { cause: Cause::Connect(_), .. })
+                    | Failure::OtherVersion { .. }
+                    | Failure::Unloaded { .. } => true,
                     _ => endpoint.failed(),
                 };
                 if is_gone && endpoint.is_up() {

@@ -14,6 +14,7 @@ use serde::Serialize;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
+use super::adapters::Given;
 use super::dispatch::Dispatch;
 use super::endpoint::{Counts, Endpoint, State};
 use super::http::{Address, ApiKey, Http, SetupError};
@@ -31,6 +32,8 @@ pub struct FleetSettings {
     pub endpoints: Vec<Address>,
     /// The name they give the model.
     pub model: String,
+    /// What they are given after a step.
+    pub given: Given,
     /// Their key.
     pub key: Option<ApiKey>,
     /// Requests on their way to one endpoint, at most.
@@ -168,6 +171,7 @@ impl Fleet {
             address: address.clone(),
             engine: settings.engine,
             model: settings.model.clone(),
+            given: settings.given.clone(),
             http: http.clone(),
             tolerance: settings.tolerance,
             held: Arc::default(),

@@ -14,6 +14,8 @@
 //! * a check asks `/is_paused` and resumes a server that a killed process left so.
 //!
 //! What a load began and did not confirm is read again, whatever the server calls its weights.
+//!
+//! Where the run learns an adapter, [`adapters`](super::adapters) may hand over that alone.
 
 use std::path::Path;
 use std::time::Duration;
@@ -22,13 +24,14 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
+use super::adapters::Given;
 use super::http::HttpError;
 use super::protocol::Engine;
 use super::server::{Expected, SHORT, Server, ServerError, there};
 use crate::PolicyVersion;
 
 /// For reading a checkpoint from a disk of the network.
-const LOAD: Duration = Duration::from_secs(1800);
+pub(super) const LOAD: Duration = Duration::from_secs(1800);
 /// How long a fleet that is dropped waits for a server that reads weights.
 const LET_GO: Duration = Duration::from_secs(3);
 
@@ -46,6 +49,9 @@ impl Server {
     /// Gives the server the expected weights where it has others and there is a folder. Returns what it calls
     /// those that it has then, where it can say.
     pub(super) async fn hold(&self, expected: &Expected) -> Result<Option<String>, ServerError> {
+        if let Given::Adapter(names) = &self.given {
+            return self.hold_adapter(names, expected).await.map(Some);
+        }
         let mut held = self.held.clone().lock_owned().await;
         if self.is_paused().await? {
             *held = Held::HalfRead;
@@ -89,7 +95,7 @@ impl Server {
     }
 
     /// What the server calls its weights, where it can say.
-    async fn version(&self) -> Result<Option<String>, ServerError> {
+    pub(super) async fn version(&self) -> Result<Option<String>, ServerError> {
         let routes: &[&str] = match self.engine {
             Engine::Vllm => &["/weight_info"],
             // The second is its older name.
@@ -105,7 +111,7 @@ impl Server {
         Ok(None)
     }
 
-    async fn is_paused(&self) -> Result<bool, ServerError> {
+    pub(super) async fn is_paused(&self) -> Result<bool, ServerError> {
         #[derive(Deserialize)]
         struct Paused {
             is_paused: bool,
@@ -183,6 +189,11 @@ impl Server {
     /// Posts to a route whose answer says no more than that it was done, with or without a body.
     async fn post_empty(&self, route: &str) -> Result<(), HttpError> {
         self.http.send(&self.address, route, b"{}".to_vec(), SHORT).await.map(drop)
+    }
+
+    /// Posts to a route whose answer says in words that it was done.
+    pub(super) async fn post_for_text(&self, route: &str, body: &Value, deadline: Duration) -> Result<(), HttpError> {
+        self.http.send(&self.address, route, body.to_string().into_bytes(), deadline).await.map(drop)
     }
 
     fn not_loaded(&self, folder: &Path, reason: String) -> ServerError {

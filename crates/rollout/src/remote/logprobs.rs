@@ -62,13 +62,12 @@ impl Server {
         if self.engine == Engine::Openai {
             return Ok(None); // It may not know top-k.
         }
-        let prompt = &expected.probe.prompt;
-        let first = self.likeliest(prompt, 1.0, &[]).await?;
+        let first = self.likeliest(expected, 1.0, &[]).await?;
         let kind = match certainty(&first.behavior) {
             Certainty::None => LogprobKind::Unclear,
-            Certainty::Less => before_top_k(&first, &self.likeliest(prompt, 0.5, &[]).await?),
+            Certainty::Less => before_top_k(&first, &self.likeliest(expected, 0.5, &[]).await?),
             Certainty::Full if self.engine == Engine::Vllm => self.of_unlikely_tokens(expected, &first).await?,
-            Certainty::Full => match refusable(self.likeliest(prompt, HOT, &[]).await)? {
+            Certainty::Full => match refusable(self.likeliest(expected, HOT, &[]).await)? {
                 Some(hot) if certainty(&hot.behavior) == Certainty::Less => LogprobKind::Tempered,
                 _ => LogprobKind::Unclear,
             },
@@ -87,8 +86,7 @@ impl Server {
         if allowed.is_empty() {
             return Ok(LogprobKind::Unclear);
         }
-        let prompt = &expected.probe.prompt;
-        let Some(warm) = refusable(self.likeliest(prompt, 1.0, &allowed).await)? else {
+        let Some(warm) = refusable(self.likeliest(expected, 1.0, &allowed).await)? else {
             return Ok(LogprobKind::Unclear);
         };
         // A server that does not know the field goes on as before.
@@ -98,19 +96,20 @@ impl Server {
         Ok(match certainty(&warm.behavior) {
             Certainty::None => LogprobKind::Unclear,
             Certainty::Full => LogprobKind::Drawn,
-            Certainty::Less => before_top_k(&warm, &self.likeliest(prompt, 0.5, &allowed).await?),
+            Certainty::Less => before_top_k(&warm, &self.likeliest(expected, 0.5, &allowed).await?),
         })
     }
 
     /// Tokens that the server takes by top-k 1; of `allowed` only, where that is not empty, and then one.
     async fn likeliest(
         &self,
-        prompt: &[TokenId],
+        expected: &Expected,
         temperature: f32,
         allowed: &[TokenId],
     ) -> Result<Choice, ServerError> {
         let params = SamplingParams { top_k: 1, ..greedy(if allowed.is_empty() { 8 } else { 1 }, temperature) };
-        let question = Question { model: &self.model, tokens: prompt, params: &params, count: 1, seed: 0 };
+        let (prompt, model) = (&expected.probe.prompt, self.asked(&expected.version));
+        let question = Question { model: &model, tokens: prompt, params: &params, count: 1, seed: 0 };
         let route = self.engine.route();
         let body = match allowed {
             [] => self.engine.body(&question),

@@ -3,8 +3,8 @@
 //! Read in this order: `http` (a call with bounds, deadlines and errors that name endpoint and cause; whoever else
 //! talks to a server uses it, too), `protocol` (what engines are asked and answer) with `vllm` and `sglang`,
 //! `answer` (what of it may be kept), `server` (is it the right one) with `hand_over`
-//! (new weights) and `logprobs` (of which distribution), `route` and `limit` (where a
-//! request goes, and how many at a time), `endpoint`, `job`, `call` and `patience` (what is known of each), `dispatch` (the
+//! (new weights), `adapters` (only an adapter of them) and `logprobs` (of which distribution), `route` and `limit`
+//! (where a request goes, and how many at a time), `endpoint`, `job`, `call` and `patience` (what is known of each), `dispatch` (the
 //! traffic of one call), `fleet`. `folders` keeps the weights that servers read.
 //!
 //! Invariants, whatever servers and network do: every request is answered exactly once or the call fails and says
@@ -14,6 +14,7 @@
 //!
 //! `docs/fleet.md` is the user's side of it.
 
+mod adapters;
 mod answer;
 mod call;
 mod dispatch;
@@ -33,6 +34,7 @@ mod sglang;
 pub mod tinker;
 mod vllm;
 
+pub use adapters::{AdapterNames, Given};
 pub use answer::Refusal;
 pub use endpoint::Counts;
 pub use fleet::{EndpointReport, Fleet, FleetError, FleetSettings};

@@ -91,6 +91,8 @@ pub(super) struct Reply {
     pub prompt_tokens: Option<usize>,
     /// The weights that the engine says it answered with: all names that it gives, each once.
     pub versions: Vec<String>,
+    /// The model that it says it answered with.
+    pub model: Option<String>,
 }
 
 /// One completion as it was read.

@@ -11,7 +11,8 @@
 //! 4. it names the weights as the run does, where it can name them (vLLM `/weight_info`, SGLang `/model_info`);
 //! 5. which log-probabilities it gives for sampled tokens, [`LogprobKind`].
 //!
-//! [`hand_over`](super::hand_over) gives it the weights, [`logprobs`](super::logprobs) is the last check.
+//! [`hand_over`](super::hand_over) gives it the weights (or [`adapters`](super::adapters) an adapter, under whose name
+//! all but the tokenizer is then asked), [`logprobs`](super::logprobs) is the last check.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::Mutex;
 
+use super::adapters::Given;
 use super::hand_over::Held;
 use super::http::{Address, Cause, Http, HttpError, Remedy};
 use super::logprobs::LogprobKind;
@@ -140,6 +142,30 @@ pub enum ServerError {
         /// What it said.
         reason: String,
     },
+    /// It did not take the adapter.
+    #[error(
+        "{endpoint} did not load the adapter {folder}: {reason}\nhint: start vLLM with VLLM_ALLOW_RUNTIME_LORA_UPDATING=1, --enable-lora and --max-lora-rank of at least {rank}; the folder has to be on a disk that the server sees (sampler.weights_seen_at)"
+    )]
+    NoAdapter {
+        /// The server.
+        endpoint: String,
+        /// The folder, or the adapter's name where there is none.
+        folder: String,
+        /// What it said.
+        reason: String,
+        /// Rank of the adapter.
+        rank: usize,
+    },
+    /// Its base is not the one that it was started with.
+    #[error(
+        "{endpoint} {found}, and an adapter needs the base that the server was started with\nhint: start it again, or hand over whole models with --set sampler.weights=model"
+    )]
+    ChangedBase {
+        /// The server.
+        endpoint: String,
+        /// What happened to it.
+        found: String,
+    },
 }
 
 impl ServerError {
@@ -162,6 +188,8 @@ pub(super) struct Server {
     pub engine: Engine,
     /// The name it gives its model.
     pub model: String,
+    /// What it is given after a step.
+    pub given: Given,
     /// Who asks.
     pub http: Http,
     /// Mean difference of log-probabilities that is allowed, in nats.
@@ -180,22 +208,12 @@ impl Server {
         let positions = self.check_model().await?;
         self.check_tokenizer(&expected.probe).await?;
         let tag = self.hold(expected).await?;
-        let difference = self.compare(&expected.probe).await?;
+        let difference = self.compare(expected).await?;
         let logprobs = self.logprob_kind(expected).await?;
         Ok(Verified { tag, positions, logprobs, difference })
     }
 
     async fn check_model(&self) -> Result<Option<usize>, ServerError> {
-        #[derive(Deserialize)]
-        struct Models {
-            data: Vec<Model>,
-        }
-        #[derive(Deserialize)]
-        struct Model {
-            id: String,
-            #[serde(default)]
-            max_model_len: Option<usize>,
-        }
         let models: Models = self.http.get(&self.address, "/v1/models", SHORT).await?;
         match models.data.iter().find(|model| model.id == self.model) {
             Some(model) => Ok(model.max_model_len),
@@ -205,6 +223,12 @@ impl Server {
                 Err(ServerError::WrongModel { endpoint: self.name(), asked: self.model.clone(), found })
             }
         }
+    }
+
+    /// Names of the models, adapters among them, that it serves.
+    pub(super) async fn models(&self) -> Result<Vec<String>, ServerError> {
+        let models: Models = self.http.get(&self.address, "/v1/models", SHORT).await?;
+        Ok(models.data.into_iter().map(|model| model.id).collect())
     }
 
     async fn check_tokenizer(&self, probe: &Probe) -> Result<(), ServerError> {
@@ -223,10 +247,11 @@ impl Server {
         }
     }
 
-    async fn compare(&self, probe: &Probe) -> Result<Option<f64>, ServerError> {
+    async fn compare(&self, expected: &Expected) -> Result<Option<f64>, ServerError> {
+        let (probe, model) = (&expected.probe, self.asked(&expected.version));
         let tokens: Vec<TokenId> = probe.prompt.iter().chain(&probe.completion).copied().collect();
         let params = greedy(1, 1.0);
-        let question = Question { model: &self.model, tokens: &tokens, params: &params, count: 1, seed: 0 };
+        let question = Question { model: &model, tokens: &tokens, params: &params, count: 1, seed: 0 };
         let from = probe.prompt.len();
         let route = self.engine.route();
         let (body, read): (_, ReadScores) = match self.engine {
@@ -254,6 +279,18 @@ impl Server {
     pub(super) fn error(&self, route: &str, cause: Cause) -> HttpError {
         HttpError { endpoint: self.name(), route: route.to_owned(), cause }
     }
+}
+
+#[derive(Deserialize)]
+struct Models {
+    data: Vec<Model>,
+}
+
+#[derive(Deserialize)]
+struct Model {
+    id: String,
+    #[serde(default)]
+    max_model_len: Option<usize>,
 }
 
 type ReadScores = fn(&[u8], &[TokenId], usize) -> Result<Vec<f32>, Cause>;

@@ -8,7 +8,8 @@
 //! generation config says. With `n` choices, choice `i` is drawn with `seed + i`; two prompts with the same seed
 //! get the same random numbers, which is why every start has its own.
 //!
-//! Written against vLLM 0.32 and 0.33. Routes that change weights need `VLLM_SERVER_DEV_MODE=1`.
+//! Written against vLLM 0.32 and 0.33. Routes that change weights need `VLLM_SERVER_DEV_MODE=1`, those
+//! for adapters `VLLM_ALLOW_RUNTIME_LORA_UPDATING=1`.
 
 use std::collections::BTreeMap;
 
@@ -107,6 +108,8 @@ impl<'a> Body<'a> {
 
 #[derive(Deserialize)]
 struct Answer {
+    #[serde(default)]
+    model: Option<String>,
     choices: Vec<AnswerChoice>,
     #[serde(default)]
     usage: Option<Usage>,
@@ -160,7 +163,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<Reply, Cause> {
         }
     }
     let prompt_tokens = answer.usage.and_then(|usage| usage.prompt_tokens);
-    Ok(Reply { choices: answer.choices.into_iter().map(choice).collect(), prompt_tokens, versions })
+    let choices = answer.choices.into_iter().map(choice).collect();
+    Ok(Reply { choices, prompt_tokens, versions, model: answer.model })
 }
 
 fn choice(answer: AnswerChoice) -> Choice {

@@ -36,7 +36,10 @@ async fn answer_whole(shared: &Arc<Shared>, request: &Request, in_flight: u64) -
             let takes = *shared.check_takes.lock().unwrap();
             tokio::time::sleep(takes).await;
             let model = json!({ "id": behaviour.model_name, "max_model_len": behaviour.positions });
-            Reply::Json(200, json!({ "object": "list", "data": [model] }))
+            let adapters = shared.adapters.lock().unwrap();
+            let adapters = adapters.keys().map(|name| json!({ "id": name, "parent": "m", "max_model_len": null }));
+            let models: Vec<Value> = std::iter::once(model).chain(adapters).collect();
+            Reply::Json(200, json!({ "object": "list", "data": models }))
         }
         (Kind::Vllm | Kind::Sglang, "/tokenize") => {
             let tokens = shared.model.tokens_of(body["prompt"].as_str().unwrap_or_default());
@@ -82,6 +85,15 @@ async fn answer_whole(shared: &Arc<Shared>, request: &Request, in_flight: u64) -
                 Err(error) => Reply::Json(500, json!({ "error": error })),
             }
         }
+        (Kind::Vllm, "/v1/load_lora_adapter") if behaviour.adapters => load_adapter(shared, &body),
+        (Kind::Vllm, "/v1/unload_lora_adapter") if behaviour.adapters => {
+            let name = body["lora_name"].as_str().unwrap_or_default();
+            change(shared, format!("{route} {name}"));
+            match shared.adapters.lock().unwrap().remove(name) {
+                Some(_) => Reply::Bytes(200, "text/plain", b"Success".to_vec()),
+                None => said(404, &format!("The lora adapter '{name}' cannot be found.")),
+            }
+        }
         (Kind::Vllm, "/update_weight_version") if is_change => {
             *shared.version.lock().unwrap() = body["new_version"].as_str().unwrap_or_default().to_owned();
             Reply::Json(200, json!({ "success": true }))
@@ -91,6 +103,39 @@ async fn answer_whole(shared: &Arc<Shared>, request: &Request, in_flight: u64) -
             Reply::Json(200, json!({ "checksums": { "all": sum } }))
         }
         _ => found(),
+    }
+}
+
+fn said(status: u16, text: &str) -> Reply {
+    Reply::Json(status, json!({ "error": { "message": text } }))
+}
+
+fn load_adapter(shared: &Shared, body: &Value) -> Reply {
+    let [name, folder] = ["lora_name", "lora_path"].map(|key| body[key].as_str().unwrap_or_default());
+    change(shared, format!("/v1/load_lora_adapter {name} {}", name_of(folder)));
+    if shared.adapters.lock().unwrap().contains_key(name) {
+        return said(400, &format!("The lora adapter '{name}' has already been loaded."));
+    }
+    match tokio::task::block_in_place(|| shared.model.use_adapter(folder)) {
+        Ok(()) => {
+            shared.adapters.lock().unwrap().insert(name.to_owned(), folder.to_owned());
+            Reply::Bytes(200, "text/plain", b"Success".to_vec())
+        }
+        Err(error) => said(404, &error),
+    }
+}
+
+/// Computes with the adapter that a request names from now on, or says that there is none. Who asks for two at a
+/// time gets one of them; a run asks for one.
+fn named(shared: &Shared, body: &Value) -> Result<(), Reply> {
+    let name = body["model"].as_str().unwrap_or_default();
+    let folder = shared.adapters.lock().unwrap().get(name).cloned();
+    match folder {
+        Some(folder) => {
+            tokio::task::block_in_place(|| shared.model.use_adapter(&folder)).map_err(|error| said(500, &error))
+        }
+        None if name == shared.behaviour.model_name => Ok(()),
+        None => Err(said(404, &format!("The model `{name}` does not exist."))),
     }
 }
 
@@ -108,6 +153,11 @@ async fn sample(shared: &Arc<Shared>, body: &Value, in_flight: u64) -> Reply {
     // Frozen in its queue.
     while shared.paused.load(SeqCst) {
         tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    if behaviour.adapters
+        && let Err(reply) = named(shared, body)
+    {
+        return reply;
     }
     let number = shared.seen.sampled.fetch_add(1, SeqCst);
     let is_sglang = behaviour.kind == Kind::Sglang;
@@ -188,7 +238,13 @@ async fn sample(shared: &Arc<Shared>, body: &Value, in_flight: u64) -> Reply {
     let prompt_tokens = asked.tokens.len() + usize::from(fault == Some(Fault::Longer));
     let body = match behaviour.kind {
         Kind::Sglang => sglang(shared, &choices, prompt_tokens, &version),
-        Kind::Vllm | Kind::Openai => vllm(shared, &choices, prompt_tokens, &version, fault == Some(Fault::Reversed)),
+        Kind::Vllm | Kind::Openai => {
+            let model = match fault {
+                Some(Fault::OtherVersion) => "another",
+                _ => body["model"].as_str().unwrap_or_default(),
+            };
+            vllm(shared, &choices, prompt_tokens, [&version, model], fault == Some(Fault::Reversed))
+        }
     };
     match fault {
         Some(Fault::Half) => Reply::Half(body),
@@ -246,7 +302,13 @@ fn scored(shared: &Shared, asked: &Asked) -> Reply {
 }
 
 /// Written by hand, because the bench measures the other side.
-fn vllm(shared: &Shared, choices: &[Written], prompt_tokens: usize, version: &str, is_reversed: bool) -> Vec<u8> {
+fn vllm(
+    shared: &Shared,
+    choices: &[Written],
+    prompt_tokens: usize,
+    [version, model]: [&str; 2],
+    is_reversed: bool,
+) -> Vec<u8> {
     let is_text = shared.behaviour.kind == Kind::Openai;
     let mut parts: Vec<String> = Vec::with_capacity(choices.len());
     let half = choices.len();
@@ -282,7 +344,8 @@ fn vllm(shared: &Shared, choices: &[Written], prompt_tokens: usize, version: &st
         parts.reverse();
     }
     let usage = format!(r#""usage":{{"prompt_tokens":{prompt_tokens}}}"#);
-    format!(r#"{{"id":"cmpl-1","object":"text_completion","choices":[{}],{usage}}}"#, parts.join(",")).into_bytes()
+    format!(r#"{{"id":"cmpl-1","object":"text_completion","model":"{model}","choices":[{}],{usage}}}"#, parts.join(","))
+        .into_bytes()
 }
 
 fn sglang(shared: &Shared, choices: &[Written], prompt_tokens: usize, version: &str) -> Vec<u8> {

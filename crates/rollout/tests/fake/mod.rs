@@ -9,7 +9,7 @@
 pub mod answer;
 pub mod toy;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -49,6 +49,10 @@ pub trait Model: Send + Sync {
     /// Log-probabilities of `tokens[1..]`.
     fn score(&self, tokens: &[u32]) -> Vec<f32>;
     fn load(&self, folder: &str) -> Result<(), String>;
+    /// Computes with the adapter in a folder from now on.
+    fn use_adapter(&self, folder: &str) -> Result<(), String> {
+        self.load(folder)
+    }
     fn tokens_of(&self, text: &str) -> Vec<u32>;
     fn text_of(&self, tokens: &[u32]) -> String;
 }
@@ -129,6 +133,8 @@ pub struct Behaviour {
     pub positions: usize,
     /// Whether it can change weights.
     pub dev_mode: bool,
+    /// Whether it can load adapters.
+    pub adapters: bool,
 }
 
 impl Behaviour {
@@ -148,6 +154,7 @@ impl Behaviour {
             gate: None,
             positions: 4096,
             dev_mode: true,
+            adapters: false,
         }
     }
 }
@@ -176,6 +183,8 @@ pub(crate) struct Shared {
     pub(crate) model: Arc<dyn Model>,
     pub(crate) seen: Seen,
     pub(crate) version: Mutex<String>,
+    /// Names of adapters and their folders.
+    pub(crate) adapters: Mutex<BTreeMap<String, String>>,
     pub(crate) paused: AtomicBool,
     /// How long `/v1/models` takes.
     pub(crate) check_takes: Mutex<Duration>,
@@ -204,7 +213,8 @@ impl Fake {
     pub fn start(runtime: &tokio::runtime::Runtime, behaviour: Behaviour, model: Arc<dyn Model>) -> Fake {
         let version = Mutex::new(behaviour.version.clone());
         let (seen, paused, check_takes) = (Seen::default(), AtomicBool::new(false), Mutex::default());
-        let shared = Arc::new(Shared { behaviour, model, seen, version, paused, check_takes });
+        let adapters = Mutex::default();
+        let shared = Arc::new(Shared { behaviour, model, seen, version, adapters, paused, check_takes });
         let port_holder = socket(0);
         let port = port_holder.local_addr().unwrap().port();
         let (handle, life) = (runtime.handle().clone(), Mutex::new(None));
@@ -229,6 +239,16 @@ impl Fake {
         self.shared.paused.load(SeqCst)
     }
 
+    /// Names of its adapters.
+    pub fn adapters(&self) -> Vec<String> {
+        self.shared.adapters.lock().unwrap().keys().cloned().collect()
+    }
+
+    /// As one that was started anew without anybody noticing.
+    pub fn forget_adapters(&self) {
+        self.shared.adapters.lock().unwrap().clear();
+    }
+
     /// Leaves it as a process that was killed while the server read weights does.
     pub fn pause(&self) {
         self.shared.paused.store(true, SeqCst);
@@ -251,6 +271,7 @@ impl Fake {
     pub fn come_back(&self) {
         *self.shared.version.lock().unwrap() = self.shared.behaviour.version.clone();
         self.shared.paused.store(false, SeqCst);
+        self.forget_adapters();
         self.listen();
     }
 

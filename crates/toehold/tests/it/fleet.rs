@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use toehold::policy::{Policy, PolicyOptions};
+use toehold::policy::{Adapter, Policy, PolicyOptions};
 use toehold::rollout::{SampleRequest, Sampler as _, SamplingParams, Scorer as _, StopReason, TokenizerFile, Trace};
 
 use crate::fake::{Asked, Behaviour, Fake, Fault, Kind, Model, Written};
@@ -63,6 +63,15 @@ impl Model for Served {
         let options = self.policy.lock().unwrap().options().clone();
         let policy = Policy::open(Path::new(folder), options).map_err(|error| error.to_string())?;
         *self.policy.lock().unwrap() = policy;
+        Ok(())
+    }
+
+    fn use_adapter(&self, folder: &str) -> Result<(), String> {
+        let mut policy = self.policy.lock().unwrap();
+        let adapter = Adapter::read(Path::new(folder), policy.config()).map_err(|error| error.to_string())?;
+        if policy.adapter() != Some(&adapter) {
+            *policy = policy.fork().with_adapter(adapter).map_err(|error| error.to_string())?;
+        }
         Ok(())
     }
 
@@ -150,6 +159,34 @@ fn a_run_through_servers_that_fail_while_it_is_killed_keeps_what_any_other_does(
     assert!(faulty.iter().any(|fake| fake.seen().faults.load(SeqCst) > 0));
     let log = place.read("runs/r/fleet.jsonl");
     assert!(log.lines().all(|line| line.contains("\"endpoint\":\"http://127.0.0.1:") && line.contains("\"policy\":")));
+}
+
+#[test]
+fn a_run_hands_its_adapter_over_alone() {
+    let runtime = runtime();
+    let place = Place::with_chains();
+    let behaviour = Behaviour { adapters: true, faults: faults(), calm: 40, ..Behaviour::new(Kind::Vllm) };
+    let fakes = servers(&runtime, &place, 2, &behaviour);
+    with_fleet(&place, "vllm", &fakes);
+    let lora = "--set policy.lora.rank=4 --set sampler.weights=adapter";
+    place.toehold(&format!("run recipe.toml {SMALL} {lora}")).succeeded();
+    // What was sampled with is what the policy computes, so the servers had its adapters, and its base as it was.
+    let mismatch = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["mismatch"].as_f64();
+    let mismatches: Vec<f64> = place.read("runs/r/events.jsonl").lines().filter_map(mismatch).collect();
+    assert!(!mismatches.is_empty() && mismatches.iter().all(|&mismatch| mismatch < 1e-6), "{mismatches:?}");
+    for fake in &fakes {
+        let changes = fake.seen().changes.lock().unwrap().clone();
+        assert!(changes.len() > 1 && changes.iter().all(|change| change.contains("_lora_adapter r-")), "{changes:?}");
+        assert_eq!(fake.adapters().len(), 1);
+    }
+    let handed: Vec<String> = place.files("weights").into_keys().map(|path| path.display().to_string()).collect();
+    let last = handed[0].rsplit_once('/').unwrap().0.to_owned();
+    assert!(last.contains("r/adapters/weights-"), "{handed:?}");
+    let files = ["adapter_config.json", "adapter_model.safetensors"].map(|file| format!("{last}/{file}"));
+    assert_eq!(handed, files);
+
+    let refused = place.toehold(&format!("run recipe.toml {SMALL} --set run.name=q --set sampler.weights=adapter"));
+    assert!(refused.to_string().contains("hands over the policy's adapter, and the policy has none"), "{refused}");
 }
 
 #[test]

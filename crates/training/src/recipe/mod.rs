@@ -25,7 +25,7 @@ pub use plan::{
     Plan, Policy, Problems, Run, SWITCH_WORDS, Schedule, Sft, Source, Synthetic, Template, TemplateKind, ThoughtSwitch,
     Train, Until,
 };
-pub use sampler::{Sampler, SamplerKind};
+pub use sampler::{Sampler, SamplerKind, SamplerWeights};
 pub(crate) use section::section;
 pub use section::{Listing, Method, Setting};
 pub use verification::Verification;

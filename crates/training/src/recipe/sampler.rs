@@ -23,6 +23,16 @@ pub enum SamplerKind {
     Openai,
 }
 
+/// What servers are given after a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SamplerWeights {
+    /// The whole model; an adapter is merged into it.
+    Model,
+    /// The adapter alone, beside the base that the servers were started with; vLLM only.
+    Adapter,
+}
+
 section! {
     /// The table `[sampler]`. `docs/fleet.md` explains it.
     Sampler from SamplerWritten {
@@ -55,6 +65,9 @@ section! {
         /// A folder that this process writes and the servers read: new weights are handed over there. Needed to train
         /// and to evaluate; without it the servers must have the policy's weights already.
         weights_path: Option<PathBuf> = None,
+        /// `model`: what is handed over is the whole model. `adapter`: the policy's adapter (`[policy.lora]`) alone,
+        /// which vLLM servers started for it put beside their base.
+        weights: SamplerWeights = SamplerWeights::Model,
         /// The same folder as the servers see it, where it is another path there.
         weights_seen_at: Option<PathBuf> = None,
     }
@@ -76,5 +89,11 @@ pub(super) fn resolve(table: toml::Table) -> Result<Option<Sampler>, RecipeError
     let (found, count) = (format!("{:?}", sampler.endpoints), sampler.endpoints.len());
     check("sampler", "endpoints", &found, is_local || count > 0, "at least one address, for servers")?;
     check("sampler", "endpoints", &found, !is_local || count == 0, "none, or a kind of server in the key `kind`")?;
+    let is_plain = is_local || sampler.weights == SamplerWeights::Model;
+    let serves = is_plain || sampler.kind == SamplerKind::Vllm;
+    let expected = "\"model\", or a kind \"vllm\" (adapters are handed to no other servers)";
+    check("sampler", "weights", "\"adapter\"", serves, expected)?;
+    let has_folder = is_plain || sampler.weights_path.is_some();
+    check("sampler", "weights", "\"adapter\"", has_folder, "\"model\", or a folder in the key `weights_path`")?;
     Ok((!is_local).then_some(sampler))
 }

@@ -1,0 +1,135 @@
+//! Weights that go to a server as an adapter beside its base (LoRA), where only the adapter changes.
+//!
+//! The base stays as the server was started with it. A version is an ordinary folder of PEFT's and an adapter of its
+//! own on the server, called by run and version ([`AdapterNames`]): vLLM reads it by `/v1/load_lora_adapter`, requests
+//! name it as their model, and the adapters of older versions are forgotten by `/v1/unload_lora_adapter`. Nothing is
+//! paused, and no cache is reset: vLLM keys what it caches by the adapter's name.
+//!
+//! A name is never used for two versions, so it says which weights answered: an answer's `model` has to be it, and a
+//! server that does not know it any more (it was started anew) refuses the request and is given the adapter again. A
+//! name stands in `/v1/models` only when vLLM has read the whole adapter, so a load that was cut off needs no memory
+//! here.
+//!
+//! A server whose own weights were changed, or that is paused, is refused: its base is not what the adapter is for.
+//!
+//! Written against vLLM 0.32. SGLang has routes for it, which are not spoken here.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::hand_over::LOAD;
+use super::http::{Cause, HttpError};
+use super::protocol::Engine;
+use super::server::{Expected, SHORT, Server, ServerError, there};
+use crate::PolicyVersion;
+
+/// What a server is given after a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Given {
+    /// The whole model, in the place of the one that it has.
+    Model,
+    /// An adapter beside its model; vLLM only.
+    Adapter(AdapterNames),
+}
+
+/// What a run's adapters are called on the servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdapterNames {
+    /// The run: no other one that uses these servers has the same.
+    pub run: String,
+    /// Rows of their A matrices, at least 1: servers bound it.
+    pub rank: usize,
+}
+
+impl AdapterNames {
+    /// The name of one version.
+    pub fn name(&self, version: &PolicyVersion) -> String {
+        format!("{}-{version}", self.run)
+    }
+
+    /// Whether an adapter of this name is one of the run's.
+    fn is_own(&self, name: &str) -> bool {
+        let rest = name.strip_prefix(&self.run).and_then(|rest| rest.strip_prefix('-'));
+        rest.is_some_and(|version| !version.contains('-'))
+    }
+}
+
+impl Server {
+    /// The name of the model that requests for these weights ask for.
+    pub(super) fn asked(&self, version: &PolicyVersion) -> String {
+        match &self.given {
+            Given::Model => self.model.clone(),
+            Given::Adapter(names) => names.name(version),
+        }
+    }
+
+    /// Gives the server the expected adapter where it does not have it, and makes it forget the run's other ones.
+    /// Returns the adapter's name.
+    pub(super) async fn hold_adapter(&self, names: &AdapterNames, expected: &Expected) -> Result<String, ServerError> {
+        let _only_one = self.held.lock().await;
+        if self.engine != Engine::Vllm {
+            let reason = format!("a server of kind `{}` is given whole models only", self.engine.as_str());
+            return Err(self.no_adapter(names, expected, reason));
+        }
+        self.check_base().await?;
+        let name = names.name(&expected.version);
+        let mut there = self.models().await?;
+        if !there.contains(&name) {
+            let Some(folder) = &expected.weights else {
+                return Err(self.no_adapter(names, expected, "there is no folder with it".to_owned()));
+            };
+            let loaded = self.load_adapter(&name, folder).await;
+            there = self.models().await?;
+            // What it said of a load that was asked for twice does not matter.
+            if !there.contains(&name) {
+                match loaded {
+                    Ok(()) => {
+                        let reason = format!("/v1/models does not have `{name}` after it");
+                        return Err(self.no_adapter(names, expected, reason));
+                    }
+                    Err(HttpError { cause: cause @ Cause::Status { status, .. }, .. })
+                        if !matches!(status, 429 | 503) =>
+                    {
+                        return Err(self.no_adapter(names, expected, cause.to_string()));
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        for old in there.iter().filter(|other| **other != name && names.is_own(other)) {
+            self.unload_adapter(old).await?;
+        }
+        Ok(name)
+    }
+
+    /// An adapter is for the base that the server was started with.
+    async fn check_base(&self) -> Result<(), ServerError> {
+        let changed = |found: String| ServerError::ChangedBase { endpoint: self.address.to_string(), found };
+        if self.is_paused().await? {
+            return Err(changed("is paused, as one that reads a whole model is".to_owned()));
+        }
+        // What vLLM calls the weights that it began with.
+        match self.version().await?.filter(|tag| tag != "default") {
+            Some(tag) => Err(changed(format!("was given a whole model, `{tag}`"))),
+            None => Ok(()),
+        }
+    }
+
+    async fn load_adapter(&self, name: &str, folder: &Path) -> Result<(), HttpError> {
+        let body = json!({ "lora_name": name, "lora_path": folder.display().to_string() });
+        self.post_for_text("/v1/load_lora_adapter", &body, LOAD).await
+    }
+
+    /// That there is none of that name is as good.
+    async fn unload_adapter(&self, name: &str) -> Result<(), ServerError> {
+        there(self.post_for_text("/v1/unload_lora_adapter", &json!({ "lora_name": name }), SHORT).await)?;
+        Ok(())
+    }
+
+    fn no_adapter(&self, names: &AdapterNames, expected: &Expected, reason: String) -> ServerError {
+        let folder =
+            expected.weights.as_ref().map_or_else(|| names.name(&expected.version), |at| at.display().to_string());
+        ServerError::NoAdapter { endpoint: self.address.to_string(), folder, reason, rank: names.rank }
+    }
+}
