@@ -24,7 +24,7 @@
 //! the collapse, where it is a group's, and `lone/mean`, the share of groups with a success, of at least
 //! `detect.lone`, that have a lone one. `collapse/plain` is the ratio of all plain starts together.
 //!
-//! Zero cases: what has no value (see [`ngrams`](crate::ngrams) and [`lengths`]) is not
+//! Zero cases: what has no value (see [`ngrams`] and [`lengths`]) is not
 //! flagged and not in the mean; a metric without values is left out, `D/flagged` never.
 
 use std::collections::BTreeMap;
