@@ -64,6 +64,8 @@ done
 last="vllm-${seeds[-1]}"
 if [ ${#given[@]} -gt 0 ]; then
     folder=$(echo "weights/$last/adapters/weights-"*)
+    # An adapter's folder has no tokenizer, which a prompt of ids needs for its end tokens alone.
+    cp base/tokenizer.json base/tokenizer_config.json base/generation_config.json "$folder"
     model="$last-${folder##*weights-}"
 else
     folder=$(echo "weights/$last/weights-"*)
