@@ -18,16 +18,16 @@
 #![allow(clippy::print_stdout, reason = "an example may print")]
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use toehold::engines::tinker_options;
 use toehold::policy::{Policy, PolicyOptions};
-use toehold::rollout::remote::http::Address;
-use toehold::rollout::remote::tinker::{Adam, Passes, Tinker, TinkerOptions};
+use toehold::rollout::remote::tinker::Tinker;
 use toehold::rollout::store::{Stage, StoredTrace, TraceFilter};
 use toehold::rollout::{Learner, Store, Trace};
 use toehold::training::objective::batch::{self, GroupView, Weight};
 use toehold::training::objective::{Ending, TraceView, Weigh as _};
+use toehold::training::recipe::{self, GradientReduction, ScoringPasses};
 use toehold::training::{Plan, Recipe};
 use toehold::verifier::Outcome;
 
@@ -90,27 +90,15 @@ fn here(plan: &Plan, adapter: &Path) -> Result<Policy> {
 /// A new model on the run's server.
 fn there(plan: &Plan, here: &Policy) -> Result<Tinker> {
     let learner = plan.learner.as_ref().context("the run did not learn on a server")?;
-    let base_model = learner.base_model.clone().context("the run does not name its base")?;
-    Ok(Tinker::connect(TinkerOptions {
-        address: Address::parse(&learner.endpoint)?,
-        key: None,
-        base_model,
-        rank: learner.rank,
-        seed: learner.seed,
-        adam: Adam {
-            beta1: learner.beta1,
-            beta2: learner.beta2,
-            epsilon: learner.eps,
-            weight_decay: learner.weight_decay,
-        },
-        passes: Passes::Two,
-        reduction: None,
-        patience: Duration::from_secs_f64(learner.patience_s),
-        vocabulary: here.config().vocab_size,
-        positions: here.config().max_position_embeddings,
-        parameters: here.parameter_count(),
-        base_version: toehold::rollout::Sampler::version(here),
-    })?)
+    ensure!(learner.base_model.is_some(), "the run does not name its base");
+    // Every trace is scored, and how the server adds up is measured, whatever the run did.
+    let learner = recipe::Learner {
+        key_env: None,
+        passes: ScoringPasses::Two,
+        reduction: GradientReduction::Measure,
+        ..learner.clone()
+    };
+    Ok(Tinker::connect(tinker_options(plan, here, &learner)?)?)
 }
 
 /// A trace that moves something.

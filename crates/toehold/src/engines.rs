@@ -31,6 +31,7 @@ use toehold_rollout::{
     Completion, LearnError, Learner, PolicyVersion, SampleError, SampleRequest, Sampler, SamplingParams, ScoreError,
     Scorer, StepStats, TokenId, TokenScores, Trace,
 };
+use toehold_training::Plan;
 use toehold_training::objective::Weigh as _;
 use toehold_training::recipe::{self, GradientReduction, SamplerKind, SamplerWeights, ScoringPasses};
 
@@ -141,7 +142,7 @@ impl RemotePlan {
     /// A problem that cannot be made tokens, a missing key, what the server cannot do.
     pub fn of(prepared: &Prepared, stage: Stage) -> Result<Option<RemotePlan>> {
         if let Some(learner) = &prepared.plan.learner {
-            return Ok(Some(RemotePlan::Learner(Box::new(tinker_options(prepared, learner)?))));
+            return Ok(Some(RemotePlan::Learner(Box::new(tinker_options(&prepared.plan, &prepared.base, learner)?))));
         }
         let Some(sampler) = prepared.plan.sampler.clone() else { return Ok(None) };
         if stage == Stage::Collect && prepared.collector.is_some() {
@@ -183,8 +184,10 @@ impl RemotePlan {
 }
 
 /// The server of `[learner]`; refuses what it cannot do.
-fn tinker_options(prepared: &Prepared, learner: &recipe::Learner) -> Result<TinkerOptions> {
-    let plan = &prepared.plan;
+///
+/// # Errors
+/// What a server of the Tinker API cannot do, or a missing key.
+pub fn tinker_options(plan: &Plan, base: &Policy, learner: &recipe::Learner) -> Result<TinkerOptions> {
     if plan.sampler.is_some() {
         bail!("[learner] kind = \"tinker\" samples where it learns\nhint: leave [sampler] out");
     }
@@ -211,7 +214,7 @@ fn tinker_options(prepared: &Prepared, learner: &recipe::Learner) -> Result<Tink
             train.top_p
         );
     }
-    let config = prepared.base.config();
+    let config = base.config();
     let reduction = |over| Some(Reduction { targets: over, data: over });
     Ok(TinkerOptions {
         address: Address::parse(&learner.endpoint)?,
@@ -237,8 +240,8 @@ fn tinker_options(prepared: &Prepared, learner: &recipe::Learner) -> Result<Tink
         patience: Duration::from_secs_f64(learner.patience_s),
         vocabulary: config.vocab_size,
         positions: config.max_position_embeddings,
-        parameters: prepared.base.parameter_count(),
-        base_version: prepared.base.version(),
+        parameters: base.parameter_count(),
+        base_version: base.version(),
     })
 }
 

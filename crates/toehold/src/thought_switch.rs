@@ -35,9 +35,7 @@ impl SteerArgs {
         let SteerArgs { penalty, penalty_window, switch, stop_below, stop_window } = self;
         let mut params = params;
         if let Some(penalty) = *penalty {
-            if !(0.0..=SwitchPenalty::MOST).contains(&penalty) {
-                bail!("--penalty is {penalty}, expected at least 0 and at most 1e6");
-            }
+            check_penalty(penalty)?;
             let tokens = switch_tokens(tokenizer, switch, "--switch")?;
             params.thought_switch = Some(SwitchPenalty { tokens, penalty, window: *penalty_window });
         }
@@ -52,6 +50,17 @@ impl SteerArgs {
         }
         Ok(params)
     }
+}
+
+/// The range of `--penalty`.
+///
+/// # Errors
+/// It is outside.
+pub fn check_penalty(penalty: f32) -> Result<()> {
+    if !(0.0..=SwitchPenalty::MOST).contains(&penalty) {
+        bail!("--penalty is {penalty}, expected at least 0 and at most 1e6");
+    }
+    Ok(())
 }
 
 /// The penalty of a recipe's table `[evaluate.thought_switch]`.

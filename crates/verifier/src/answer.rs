@@ -68,11 +68,7 @@ enum Found<'a> {
 }
 
 fn find(text: &str) -> Found<'_> {
-    let text = match text.rfind("</think>") {
-        Some(end) => &text[end + "</think>".len()..],
-        None if text.contains("<think>") => return Found::Nothing,
-        None => text,
-    };
+    let Some(text) = after_thought(text) else { return Found::Nothing };
     if let Some(open) = last_box(text) {
         return match closing_brace(open) {
             Some(end) if open[..end].trim().is_empty() => Found::Nothing,
@@ -90,6 +86,24 @@ fn find(text: &str) -> Found<'_> {
     match after.lines().map(trim_line).find(|line| !line.is_empty()) {
         Some(line) => Found::Stated(line),
         None => Found::Nothing,
+    }
+}
+
+/// What follows a text's last thought: all of a text without one, and none where it never ends.
+///
+/// ```
+/// use toehold_verifier::after_thought;
+/// assert_eq!(after_thought("<think>1?</think>2"), Some("2"));
+/// // Where the prompt has its beginning.
+/// assert_eq!(after_thought("1?</think>2"), Some("2"));
+/// assert_eq!(after_thought("2"), Some("2"));
+/// assert_eq!(after_thought("<think>1?"), None);
+/// ```
+pub fn after_thought(text: &str) -> Option<&str> {
+    match text.rsplit_once("</think>") {
+        Some((_, after)) => Some(after),
+        None if text.contains("<think>") => None,
+        None => Some(text),
     }
 }
 

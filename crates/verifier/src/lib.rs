@@ -28,6 +28,7 @@ pub mod tolerance;
 mod verdict;
 mod verifier;
 
+pub use answer::after_thought;
 pub use grader::{Code, Grader, NotReady, Question, Resources, Runtime, Tally};
 pub use verdict::{Outcome, Verdict};
 pub use verifier::{ReferenceError, UnknownVerifier, VERSION, Verifier, answer_begins};

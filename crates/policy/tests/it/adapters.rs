@@ -7,8 +7,9 @@ use safetensors::SafeTensors;
 use toehold_policy::{
     Adapter, Dtype, Implementation, Lora, ModelConfig, Policy, PolicyOptions, Scaling, Target, Weights,
 };
-use toehold_rollout::{Learner, Sampler, Scorer, TokenScores, Trace};
+use toehold_rollout::{Learner, Sampler, Scorer, Trace};
 
+use crate::learning::{coefficients, loss};
 use crate::{data, options, plain, request, sample, small, tokens, trace};
 
 fn lora(rank: usize, targets: &[Target]) -> Lora {
@@ -19,10 +20,6 @@ fn traces(count: u64) -> Vec<Trace> {
     (0..count)
         .map(|i| trace(&tokens(1 + (i % 4) as usize, i + 10, 37), &[], &tokens(1 + (i * 5 % 9) as usize, i + 30, 37)))
         .collect()
-}
-
-fn coefficients(index: usize, scores: &TokenScores) -> Vec<f32> {
-    (0..scores.current.len()).map(|t| ((index * 3 + t * 5) % 7) as f32 * 0.3 - 0.8).collect()
 }
 
 /// A policy with an adapter that has learnt a little, so that no B is zero.
@@ -45,15 +42,6 @@ fn learn(policy: &mut Policy, steps: usize) {
 
 const SOME: [&[Target]; 4] =
     [&Target::ALL, &[Target::Query, Target::Value], &[Target::Output], &[Target::Up, Target::Key, Target::Down]];
-
-fn loss(policy: &mut Policy, traces: &[&Trace]) -> f64 {
-    let scores = policy.score(traces).unwrap();
-    let one = |(index, scores): (usize, &TokenScores)| {
-        let terms = coefficients(index, scores).into_iter().zip(&scores.current);
-        terms.map(|(coefficient, &current)| f64::from(coefficient) * f64::from(current)).sum::<f64>()
-    };
-    scores.iter().enumerate().map(one).sum()
-}
 
 /// Central differences of the loss along each tensor's own gradient and along a fixed pattern.
 #[test]

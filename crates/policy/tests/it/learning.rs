@@ -17,11 +17,12 @@ fn traces(count: u64) -> Vec<Trace> {
 }
 
 /// Coefficients that differ from token to token.
-fn coefficients(index: usize, scores: &TokenScores) -> Vec<f32> {
+pub(crate) fn coefficients(index: usize, scores: &TokenScores) -> Vec<f32> {
     (0..scores.current.len()).map(|t| ((index * 3 + t * 5) % 7) as f32 * 0.3 - 0.8).collect()
 }
 
-fn loss(policy: &mut Policy, traces: &[&Trace]) -> f64 {
+/// `Σ coefficient · log π` of all completion tokens.
+pub(crate) fn loss(policy: &mut Policy, traces: &[&Trace]) -> f64 {
     let scores = policy.score(traces).unwrap();
     let one = |(index, scores): (usize, &TokenScores)| {
         let terms = coefficients(index, scores).into_iter().zip(&scores.current);

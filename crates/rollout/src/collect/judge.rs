@@ -60,9 +60,6 @@ pub struct TextJudge<'a> {
     runs: bool,
 }
 
-/// Tokens at the end of a prompt that may be `<think>` and white space: bytes, in the worst case.
-const PROMPT_END: usize = 16;
-
 impl<'a> TextJudge<'a> {
     /// A judge of these problems, whose starts are in this tokenizer's ids. It runs nothing: of a verifier
     /// that does, every verdict is `Infra`.
@@ -84,8 +81,7 @@ impl<'a> TextJudge<'a> {
     fn text(&self, start: &Start, completion: &Completion) -> String {
         let tokens: Vec<TokenId> = start.prefix.iter().chain(&completion.tokens).copied().collect();
         let text = self.tokenizer.decode_open(&tokens);
-        let end = &start.prompt[start.prompt.len().saturating_sub(PROMPT_END)..];
-        let is_thought = !text.contains("</think>") && Prompts::opens_thought(&self.tokenizer.decode_raw(end));
+        let is_thought = !text.contains("</think>") && Prompts::leaves_thought_open(&start.prompt, self.tokenizer);
         if is_thought { format!("<think>{text}") } else { text }
     }
 }

@@ -13,6 +13,9 @@ use super::{ChatSettings, ChatTemplate, Ending, Message, PromptError};
 use crate::TokenId;
 use crate::tokenizer::{PromptTemplate, TokenizerFile};
 
+/// Tokens at the end of a prompt that may be `<think>` and white space: bytes, in the worst case.
+const THOUGHT_OPENING: usize = 16;
+
 /// How problems become prompts.
 #[derive(Clone, Debug)]
 pub enum Prompts {
@@ -104,6 +107,12 @@ impl Prompts {
     /// Whether the prompt's last word opens a thought, which the policy goes on with.
     pub fn opens_thought(prompt: &str) -> bool {
         prompt.trim_end().ends_with("<think>")
+    }
+
+    /// The same of a prompt in tokens.
+    pub fn leaves_thought_open(prompt: &[TokenId], tokenizer: &TokenizerFile) -> bool {
+        let end = &prompt[prompt.len().saturating_sub(THOUGHT_OPENING)..];
+        Prompts::opens_thought(&tokenizer.decode_raw(end))
     }
 
     /// Where the template is from.

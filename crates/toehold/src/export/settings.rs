@@ -100,17 +100,11 @@ pub fn of_plan(plan: &Plan, target: Target, longest: usize) -> Result<Settings> 
     })
 }
 
+/// Names of the tables that are written.
 fn modifiers(modifiers: &Modifiers) -> String {
-    let there = [
-        ("overlong", modifiers.overlong.is_some()),
-        ("format", modifiers.format.is_some()),
-        ("repetition", modifiers.repetition.is_some()),
-        ("cap", modifiers.cap.is_some()),
-        ("mismatch", modifiers.mismatch.is_some()),
-        ("entropy", modifiers.entropy.is_some()),
-        ("kl", modifiers.kl.is_some()),
-    ];
-    there.iter().filter(|(_, is_there)| *is_there).map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+    let written = json!(modifiers);
+    let tables = Modifiers::TABLES.into_iter().filter(|table| written.get(table).is_some());
+    tables.collect::<Vec<_>>().join(", ")
 }
 
 /// A number as people write it: an `f32` of 0.7 is not 0.699999988079071.

@@ -13,11 +13,12 @@
 //! its words, which talk of answers.
 //!
 //! Zero cases: a text without a mark states none. After a thought (`</think>`) only what follows it counts, and
-//! a thought that is never closed states nothing; one whose beginning stands in the prompt is not known to be
-//! one until it is closed.
+//! a thought that is never closed states nothing; a judge marks one whose beginning stands in the prompt.
 //!
 //! Departures: a program is no answer of this kind; verifiers that take the whole text see one answer in it,
 //! whatever is counted here.
+
+use toehold_verifier::after_thought;
 
 /// How many answers a text states.
 ///
@@ -31,11 +32,7 @@
 /// assert_eq!(statements("unanswered"), 0);
 /// ```
 pub fn statements(text: &str) -> usize {
-    let text = match text.rsplit_once("</think>") {
-        Some((_, after)) => after,
-        None if text.contains("<think>") => return 0,
-        None => text,
-    };
+    let Some(text) = after_thought(text) else { return 0 };
     let boxes = text.matches(r"\boxed").count() + text.matches(r"\fbox").count();
     [boxes, text.matches("####").count(), words(text)].into_iter().find(|&count| count > 0).unwrap_or(0)
 }

@@ -7,8 +7,8 @@
 
 use serde::{Deserialize, Serialize};
 use toehold_rollout::collect::Judge;
-use toehold_rollout::{Sampler, Start};
-use toehold_verifier::Outcome;
+use toehold_rollout::{Completion, Sampler, Start};
+use toehold_verifier::{Outcome, Verdict};
 
 use super::count::{CountError, CountPlan, sample_each};
 
@@ -21,6 +21,18 @@ pub struct Answered {
     pub is_correct: bool,
     /// Log-probability of each completion token under the distribution it was drawn from, in nats.
     pub behavior: Vec<f32>,
+}
+
+impl Answered {
+    /// What this completion came to.
+    pub(super) fn of(completion: Completion, verdict: Verdict) -> Answered {
+        let is_read = matches!(verdict.outcome, Outcome::Correct | Outcome::Wrong);
+        Answered {
+            answer: verdict.extracted.filter(|_| is_read),
+            is_correct: verdict.outcome.is_correct(),
+            behavior: completion.behavior,
+        }
+    }
 }
 
 /// Samples `plan.samples` completions of each start, in the order of `starts` and of their index.
@@ -37,12 +49,7 @@ pub fn sample_answers(
 ) -> Result<Vec<Vec<Answered>>, CountError> {
     let mut answered = vec![vec![Answered::default(); plan.samples as usize]; starts.len()];
     sample_each(sampler, judge, starts, plan, &mut |at, index, completion, verdict| {
-        let is_read = matches!(verdict.outcome, Outcome::Correct | Outcome::Wrong);
-        answered[at][index as usize] = Answered {
-            answer: verdict.extracted.filter(|_| is_read),
-            is_correct: verdict.outcome.is_correct(),
-            behavior: completion.behavior,
-        };
+        answered[at][index as usize] = Answered::of(completion, verdict);
     })?;
     Ok(answered)
 }

@@ -25,7 +25,6 @@
 use serde::{Deserialize, Serialize};
 use toehold_rollout::collect::Judge;
 use toehold_rollout::{ConfidenceStop, ProblemId, SampleRequest, Sampler, Start, StopReason};
-use toehold_verifier::Outcome;
 
 use super::answers::Answered;
 use super::confidence::{Score, Vote, bar, is_correct, leader, trace_confidence};
@@ -135,15 +134,9 @@ fn ask(
 ) -> Result<Vec<(usize, Cast)>, CountError> {
     let mut came: Vec<(usize, Cast)> = Vec::with_capacity(asked.len());
     sample_asked(sampler, judge, starts, requests, asked, plan, &mut |at, index, completion, verdict| {
-        let is_read = matches!(verdict.outcome, Outcome::Correct | Outcome::Wrong);
         let is_stopped = completion.stop == StopReason::Confidence;
         let lowest = trace_confidence(Score::Lowest, &completion.behavior, online.window as usize);
-        let answered = Answered {
-            answer: verdict.extracted.filter(|_| is_read),
-            is_correct: verdict.outcome.is_correct(),
-            behavior: completion.behavior,
-        };
-        came.push((at, Cast { index, answered, lowest, is_stopped }));
+        came.push((at, Cast { index, answered: Answered::of(completion, verdict), lowest, is_stopped }));
     })?;
     // They end in any order, and of equal sums the first answer wins.
     came.sort_by_key(|(at, cast)| (*at, cast.index));

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
-use toehold_rollout::{Problem, Start, SuccessCount, TokenId};
+use toehold_rollout::{Problem, Prompts, Start, SuccessCount, TokenId};
 use toehold_training::evaluation::guessing::{guess_counts, is_guessable, opening};
 use toehold_training::evaluation::{CountPlan, ProblemCount};
 
@@ -78,8 +78,7 @@ pub(super) fn measure(place: &mut Workplace<'_>, given: Option<&str>, tokens: u3
 
 /// The opening, after the end of the thought where the prompt begins one.
 fn closed(prepared: &Prepared, start: &Start, opening: &str) -> String {
-    let prompt = prepared.tokenizer.decode_raw(&start.prompt);
-    let thinks = prompt.trim_end().ends_with("<think>");
+    let thinks = Prompts::leaves_thought_open(&start.prompt, &prepared.tokenizer);
     format!("{}{opening}", if thinks { "</think>\n\n" } else { "" })
 }
 

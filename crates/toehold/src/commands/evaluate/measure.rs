@@ -4,13 +4,13 @@
 //! measured again only for other options. Before is the base policy, after the one that training ended
 //! with.
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum, value_parser};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use toehold_policy::Policy;
-use toehold_rollout::{Problem, SwitchPenalty};
+use toehold_rollout::Problem;
 use toehold_training::evaluation::confidence::WINDOW;
 use toehold_training::evaluation::online::OnlinePlan;
 use toehold_training::recipe::SWITCH_WORDS;
@@ -24,6 +24,7 @@ use crate::interrupt::{self, Interrupted};
 use crate::prepare::Prepared;
 use crate::run_folder::write_whole;
 use crate::terminal::{self, Output, Progress};
+use crate::thought_switch::check_penalty;
 
 /// The share of the votes that is a clear result; DeepConf's number.
 const CONSENSUS: f64 = 0.95;
@@ -289,10 +290,8 @@ impl MeasureArgs {
         let written = prepared.plan.evaluate.thought_switch.as_ref();
         let of_recipe = || written.map_or_else(|| SWITCH_WORDS.map(str::to_owned).to_vec(), |one| one.words.clone());
         let words = if self.switch.is_empty() { of_recipe() } else { self.switch.clone() };
+        self.penalty.map_or(Ok(()), check_penalty)?;
         let penalty = match self.penalty {
-            Some(penalty) if !(0.0..=SwitchPenalty::MOST).contains(&penalty) => {
-                bail!("--penalty is {penalty}, expected at least 0 and at most 1e6")
-            }
             Some(penalty) => Some((penalty, self.penalty_window)),
             None => written.map(|one| (one.penalty, one.window)),
         };
